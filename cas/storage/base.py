@@ -1,0 +1,83 @@
+"""The storage protocol: what a folder, a bucket or a dict must promise to hold a store.
+
+Keys are relative POSIX paths. Objects are whole: nobody ever reads half of one.
+Every backend passes `cas.testing.storage_conformance`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from cas.format import Buffer
+
+__all__ = ["ObjectInfo", "Storage"]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """One listed object.
+
+    Attributes:
+        key: its whole key.
+        size_bytes: its size.
+        modified_us: when it was written, by the store's clock, microseconds since the epoch.
+    """
+
+    key: str
+    size_bytes: int
+    modified_us: int
+
+
+@runtime_checkable
+class Storage(Protocol):
+    """Where a store's objects live. Every method may be called from any thread.
+
+    All methods raise StorageError when the disk, network or server fails (``transient``
+    tells whether trying again may help), and FormatError for a key that is not a plain
+    relative path.
+    """
+
+    @property
+    def url(self) -> str:
+        """What names this storage, without secrets."""
+
+    @property
+    def local_path(self) -> str | None:
+        """The folder on this machine that the objects lie in, or None."""
+
+    @property
+    def exclusive_create(self) -> bool:
+        """Whether `create` lets exactly one of many racing writers win. Where not, refs are refused."""
+
+    def read(self, key: str) -> bytes:
+        """The whole object. NotFoundError if there is none."""
+
+    def read_range(self, key: str, offset: int, size_bytes: int) -> bytes:
+        """Exactly those bytes. NotFoundError if there is no object, CorruptError if it ends before them."""
+
+    def read_tail(self, key: str, size_bytes: int) -> tuple[bytes, int]:
+        """The last ``size_bytes`` bytes (all, if there are fewer) and the object's whole size."""
+
+    def create(self, key: str, data: Sequence[Buffer]) -> None:
+        """Write a new object, made of the buffers laid end to end; atomic and durable on return.
+
+        Raises:
+            ConflictError: the key is taken; what is there stays as it was.
+        """
+
+    def replace(self, key: str, data: Sequence[Buffer]) -> None:
+        """Write an object whether or not the key is taken; readers see the old or the new, whole."""
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Every object whose key starts with ``prefix`` (empty, or ending in ``/``), in order of keys."""
+
+    def delete(self, key: str) -> None:
+        """Remove the object; nothing happens if there is none."""
+
+    def now_us(self) -> int:
+        """The store's own clock: what a new object's ``modified_us`` would be."""
+
+    def close(self) -> None:
+        """Give back connections. The storage is not used afterwards."""
