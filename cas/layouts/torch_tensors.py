@@ -1,0 +1,129 @@
+"""What torch's data.pkl says of each storage: which tensor fills it, of which dtype and shape.
+
+torch writes a tensor as a call of ``torch._utils._rebuild_tensor_v2`` on a storage,
+which is a persistent id. `read_pickle` shows both without calling anything; here
+they are recognised, and named by the keys on the way to them (``state.0.exp_avg``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple, TypeGuard
+
+from cas.layouts.inert_pickle import Global, Node, Persistent, Value, read_pickle
+from cas.layouts.spans import MAX_FILE_BYTES, MAX_NAME_CHARS, MAX_RANK
+
+__all__ = ["StorageUse", "read_storage_uses"]
+
+_MAX_DEPTH = 64
+
+_UNTYPED = "UntypedStorage"
+
+# What torch pickles in place of a dtype: a class of storage or, where its storage is untyped, the dtype itself.
+_DTYPES = {
+    "BoolStorage": "BOOL",
+    "ByteStorage": "U8",
+    "CharStorage": "I8",
+    "ShortStorage": "I16",
+    "HalfStorage": "F16",
+    "BFloat16Storage": "BF16",
+    "IntStorage": "I32",
+    "FloatStorage": "F32",
+    "LongStorage": "I64",
+    "DoubleStorage": "F64",
+    "ComplexFloatStorage": "C64",
+    "ComplexDoubleStorage": "C128",
+    "uint16": "U16",
+    "uint32": "U32",
+    "uint64": "U64",
+    "float8_e4m3fn": "F8_E4M3",
+    "float8_e4m3fnuz": "F8_E4M3FNUZ",
+    "float8_e5m2": "F8_E5M2",
+    "float8_e5m2fnuz": "F8_E5M2FNUZ",
+    "float8_e8m0fnu": "F8_E8M0",
+}
+
+
+class StorageUse(NamedTuple):
+    """A tensor as data.pkl describes it. What it claims of its storage's size is not believed and not kept.
+
+    Attributes:
+        name: the keys on the way to it, joined by dots.
+        key: its storage's name, usually a number.
+        dtype: a key of `DTYPE_BYTES`.
+        shape: of the tensor if it lies in C order from its storage's first byte, else None.
+    """
+
+    name: str
+    key: str
+    dtype: str
+    shape: tuple[int, ...] | None
+
+
+def read_storage_uses(pickle: bytes) -> Iterator[StorageUse]:
+    """Every tensor of a data.pkl that is written the usual way, in the order of the dicts it is in.
+
+    Raises:
+        MalformedError: the pickle cannot be followed.
+    """
+    # Each container is entered once, however often it is referred to, so the walk is linear in the pickle.
+    seen: set[int] = set()
+    pending: list[tuple[str, int, Value]] = [("", 0, read_pickle(pickle))]
+    while pending:
+        name, depth, value = pending.pop()
+        if id(value) in seen or depth > _MAX_DEPTH:
+            continue
+        seen.add(id(value))
+        if isinstance(value, Node) and (use := _recognise(name, value)):
+            yield use
+            continue
+        pending.extend((inner, depth + 1, part) for inner, part in reversed(_inside(name, value)) if _has_parts(part))
+
+
+def _inside(name: str, value: Value) -> list[tuple[str, Value]]:
+    """What a value is made of, each with the name that it goes by."""
+    if isinstance(value, Node):
+        return [(name, value.call), (name, value.args), *((_join(name, key), item) for key, item in value.items)]
+    return [(name, part) for part in value] if isinstance(value, tuple) else []
+
+
+def _has_parts(value: Value) -> bool:
+    return bool(value.items or value.call) if isinstance(value, Node) else isinstance(value, tuple) and bool(value)
+
+
+def _join(name: str, key: Value) -> str:
+    if not isinstance(key, str | int):
+        return name
+    # Names only ever get longer, so cutting them here bounds the work of joining them.
+    text = str(key)[:MAX_NAME_CHARS]
+    return f"{name}.{text}"[:MAX_NAME_CHARS] if name else text
+
+
+def _recognise(name: str, value: Node) -> StorageUse | None:
+    """The tensor that a call would rebuild; None if it is no such call."""
+    match value:
+        case Node(
+            Global("torch._utils", "_rebuild_tensor_v2" | "_rebuild_tensor_v3"),
+            (Persistent(("storage", Global() as storage, str(key), *_)), offset, shape, strides, *rest),
+        ):
+            kind = rest[2] if storage.name == _UNTYPED and len(rest) > 2 else storage
+        case _:
+            return None
+    dtype = _DTYPES.get(kind.name) if isinstance(kind, Global) else None
+    if dtype is None:
+        return None
+    return StorageUse(name, key, dtype, shape if offset == 0 and _is_c_order(shape, strides) else None)
+
+
+def _is_c_order(shape: Value, strides: Value) -> TypeGuard[tuple[int, ...]]:
+    """Whether ``strides`` lay the items of ``shape`` end to end, the last dimension fastest."""
+    if not isinstance(shape, tuple) or not isinstance(strides, tuple) or not len(shape) == len(strides) <= MAX_RANK:
+        return False
+    step = 1
+    for size, stride in zip(reversed(shape), reversed(strides), strict=True):
+        if not isinstance(size, int) or not isinstance(stride, int) or not 0 <= size <= MAX_FILE_BYTES:
+            return False
+        if size != 1 and stride != step:  # torch writes any stride for a dimension of one
+            return False
+        step *= size
+    return True
