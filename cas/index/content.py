@@ -1,0 +1,49 @@
+"""Checkpoints, and which of them to ask for a blob's recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import Column, Connection, bindparam, select
+
+from cas.errors import FormatError
+from cas.format import EMPTY, Digest, Manifest
+from cas.format.digest import DIGEST_BYTES
+from cas.index.rows import bounded, insert_new, select_in
+from cas.index.schema import blobs, checkpoints
+
+__all__ = ["add_checkpoint", "find_blobs", "find_prefix"]
+
+_FIND_BLOBS = "SELECT digest, checkpoint FROM blobs WHERE digest IN"
+
+
+def add_checkpoint(connection: Connection, manifest: Manifest) -> None:
+    """Learn of a checkpoint and its blobs; a blob of several keeps the least checkpoint."""
+    tree = manifest.tree
+    insert_new(connection, checkpoints, [(tree.hash.raw, len(tree.files), bounded(tree.size_bytes))])
+    wanted = {entry.blob for entry in tree.files if entry.blob != EMPTY}
+    known = find_blobs(connection, wanted)
+    insert_new(connection, blobs, [(blob.raw, tree.hash.raw) for blob in wanted - known.keys()])
+    if smaller := sorted(blob for blob, owner in known.items() if tree.hash < owner):
+        change = blobs.update().where(blobs.c.digest == bindparam("blob")).values(checkpoint=bindparam("owner"))
+        connection.execute(change, [{"blob": blob.raw, "owner": tree.hash.raw} for blob in smaller])
+
+
+def find_blobs(connection: Connection, digests: Iterable[Digest | bytes]) -> dict[Digest, Digest]:
+    """For each known blob a checkpoint whose manifest has its recipe."""
+    rows = select_in(connection, _FIND_BLOBS, digests)
+    return {Digest(blob): Digest(checkpoint) for blob, checkpoint in rows}
+
+
+def find_prefix(connection: Connection, key: Column[bytes], prefix: str) -> list[Digest]:
+    """The digests in a column that begin so, in order.
+
+    Raises:
+        FormatError: ``prefix`` is not 1 to 64 lowercase hexadecimal digits.
+    """
+    digits = 2 * DIGEST_BYTES
+    if not 1 <= len(prefix) <= digits or not set(prefix) <= set("0123456789abcdef"):
+        raise FormatError(f"{prefix!r} cannot begin a hash: it needs 1 to {digits} lowercase hexadecimal digits")
+    least, most = (bytes.fromhex(prefix.ljust(digits, fill)) for fill in "0f")
+    rows = connection.execute(select(key).where(key.between(least, most)).order_by(key))
+    return [Digest(raw) for (raw,) in rows]

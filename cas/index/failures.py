@@ -1,0 +1,56 @@
+"""What a database says when it fails, as errors of cas that name the index and the way out."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from cas.errors import CasError, CorruptError, StorageError
+
+__all__ = ["busy_error", "translated"]
+
+_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+_LOCK_NOT_AVAILABLE = "55P03"
+# SQLSTATE classes after which the same statement may succeed: connection, rollback, resources, operator.
+_TRANSIENT_CLASSES = frozenset({"08", "40", "53", "57"})
+
+
+def busy_error(name: str) -> StorageError:
+    """Another process or thread kept the index to itself for longer than the time-out."""
+    return StorageError(
+        f"index {name} is busy: another writer has it locked; try again when that is done", transient=True
+    )
+
+
+@contextmanager
+def translated(name: str) -> Iterator[None]:
+    """Raise what SQLAlchemy raises inside the block as a CasError about the index ``name``."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raise _translate(error, name) from error
+
+
+def _translate(error: SQLAlchemyError, name: str) -> CasError:
+    original = error.orig if isinstance(error, DBAPIError) else None
+    # The driver's own first line; SQLAlchemy's adds the statement and a link to its manual.
+    reason = str(original or error).strip().partition("\n")[0]
+    if isinstance(original, sqlite3.Error):
+        code = getattr(original, "sqlite_errorcode", 0) & 0xFF
+        if code in _BUSY:
+            return busy_error(name)
+        if code in _DAMAGED:
+            what = f"damage ({reason}; the store is unharmed, rebuild the index by `cas reindex`)"
+            return CorruptError("a sound SQLite database", what, f"index {name}")
+        return StorageError(f"index {name}: {reason}")
+    state = getattr(original, "sqlstate", None)
+    if state == _LOCK_NOT_AVAILABLE:
+        return busy_error(name)
+    # Without an SQLSTATE no server answered, or the pool had no connection to give.
+    transient = state is None or state[:2] in _TRANSIENT_CLASSES
+    return StorageError(f"index {name}: {reason}", transient)
