@@ -1,0 +1,299 @@
+"""A repository: one store, opened.
+
+Opening reads ``format.json`` and nothing else. The index is opened on first use:
+what needs only objects (pull by hash, cat, a ref) never touches a database.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
+from types import TracebackType
+
+from cas.clock import now_us
+from cas.errors import ConflictError, NotFoundError, RefusedError
+from cas.format import Commit, Digest, RefRecord, StoreFormat
+from cas.format.store_format import FORMAT_KEY
+from cas.index import Index, upgrade
+from cas.progress import SILENT, Progress
+from cas.repository.keys import COMMITS, PACKS, object_key
+from cas.repository.locate import INDEX_NAME, index_url, user_store
+from cas.repository.reader import Reader
+from cas.repository.rebuild import Rebuilt, catch_up, rebuild
+from cas.repository.refs import DETACHED, Refs, detached_name
+from cas.repository.revisions import Revision, resolve
+from cas.repository.source import Source
+from cas.repository.writer import Stored, Writer
+from cas.storage import Storage, open_storage
+
+__all__ = ["PutResult", "Repository"]
+
+_REF_TRIES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class PutResult:
+    """What one put came to.
+
+    Attributes:
+        checkpoint: the hash of the content.
+        commit: what was said about it; ``commit.id`` is its name.
+        ref: the ref that points at the commit now.
+        files: how many files the checkpoint has.
+        logical_bytes: what a plain copy of them would take.
+        new_bytes: raw bytes of chunks that the store did not have.
+        stored_bytes: what was written to packs for them.
+    """
+
+    checkpoint: Digest
+    commit: Commit
+    ref: str
+    files: int
+    logical_bytes: int
+    new_bytes: int
+    stored_bytes: int
+
+
+class Repository:
+    """One store: put trees in, read them back, move refs, ask the index.
+
+    Use `Repository.open`, close it when done, or use it as a context manager. May be
+    shared by threads; puts take turns.
+    """
+
+    def __init__(self, storage: Storage, declared: StoreFormat) -> None:
+        self.storage, self.declared = storage, declared
+        self.reader = Reader(storage)
+        self.refs = Refs(storage)
+        self._writer: Writer | None = None
+        self._writing = threading.RLock()
+
+    # -- open and close
+
+    @classmethod
+    def open(cls, url: str, *, create: bool = False) -> Repository:
+        """Open the store that ``url`` names.
+
+        Args:
+            url: a folder, ``s3://bucket/prefix``, ``memory://name`` or any fsspec URL.
+            create: make an empty store if there is none. The user's own store always is.
+
+        Raises:
+            NotFoundError: there is no store.
+            FormatError: a newer cas wrote it, or it is something else.
+        """
+        storage = open_storage(url)
+        try:
+            data = storage.read(FORMAT_KEY)
+        except NotFoundError as error:
+            if not create and storage.local_path != str(user_store()):
+                storage.close()
+                raise NotFoundError(
+                    f"{storage.url} is not a cas store; make one with `cas init {storage.url}`"
+                ) from error
+            return cls.init(url)
+        return cls(storage, StoreFormat.decode(data, f"{FORMAT_KEY} of {storage.url}"))
+
+    @classmethod
+    def init(cls, url: str) -> Repository:
+        """Make an empty store, or open the one that is there already.
+
+        Raises:
+            RefusedError: the folder has other things in it, or the storage cannot hold refs.
+        """
+        storage = open_storage(url)
+        _refuse_occupied(storage)
+        declared = StoreFormat(os.urandom(16).hex(), now_us())
+        try:
+            storage.create(FORMAT_KEY, [declared.encode()])
+        except ConflictError:
+            declared = StoreFormat.decode(storage.read(FORMAT_KEY), f"{FORMAT_KEY} of {storage.url}")
+        return cls(storage, declared)
+
+    @property
+    def url(self) -> str:
+        """What names the store, without secrets."""
+        return self.storage.url
+
+    @property
+    def index_url(self) -> str:
+        """Where this store's index lies."""
+        return index_url(self.storage.local_path, self.declared.store_id)
+
+    @property
+    def _own_index(self) -> str | None:
+        path = self.storage.local_path
+        return None if path is None else os.path.join(path, INDEX_NAME)
+
+    @cached_property
+    def index(self) -> Index:
+        """The index, opened now; one that is new to a store that is not is rebuilt first."""
+        index = Index.open(self.index_url)
+        index.bind(self.declared.store_id)
+        if index.is_empty() and next(iter(self.storage.list(f"{PACKS}/")), None) is not None:
+            rebuild(self.storage, self.declared.store_id, index, self.reader, self.refs)
+        return index
+
+    def close(self) -> None:
+        """Release the lease, stop the threads, give back connections."""
+        with ExitStack() as stack:  # each is closed, whatever the others raise
+            stack.callback(self.storage.close)
+            if "index" in self.__dict__:
+                stack.callback(self.__dict__.pop("index").close)
+            with self._writing:
+                if self._writer is not None:
+                    stack.callback(self._writer.close)
+                    self._writer = None
+
+    def __enter__(self) -> Repository:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # -- write
+
+    def put(
+        self,
+        sources: Sequence[Source],
+        empty_directories: Iterable[str] = (),
+        *,
+        ref: str | None = None,
+        about: Commit | None = None,
+        progress: Progress = SILENT,
+    ) -> PutResult:
+        """Store files as one checkpoint, say what is known about it, and point a ref at it.
+
+        Args:
+            sources: the files.
+            empty_directories: directories with nothing in them.
+            ref: the name to move; without one the commit gets a ref of its own, so that it is a root.
+            about: everything but the checkpoint, as a commit whose checkpoint is ignored. Without
+                parents, the ref's last commit becomes the parent.
+            progress: told of raw bytes as they are read.
+        """
+        with self._writing:
+            stored = self.store_tree(sources, empty_directories, progress)
+            commit, name = self.commit(stored.tree.hash, ref=ref, about=about)
+        return PutResult(
+            stored.tree.hash, commit, name, len(stored.tree.files),
+            stored.tree.size_bytes, stored.new_bytes, stored.stored_bytes,
+        )  # fmt: skip
+
+    def store_tree(
+        self, sources: Sequence[Source], empty_directories: Iterable[str] = (), progress: Progress = SILENT
+    ) -> Stored:
+        """Store files durably, without a commit: nothing keeps them from gc once this process ends."""
+        with self._writing:
+            return self.writer().put(sources, empty_directories, progress)
+
+    def commit(self, checkpoint: Digest, *, ref: str | None = None, about: Commit | None = None) -> tuple[Commit, str]:
+        """Say something about a stored checkpoint and point a ref at it; the commit and the ref's name."""
+        about = about or Commit(checkpoint, time_us=now_us())
+        commit = replace(about, checkpoint=checkpoint)
+        if ref is None:
+            commit = self.add_commit(commit)
+            self._try_advance(detached_name(commit.id), commit.id, 0)
+            return commit, detached_name(commit.id)
+        for _ in range(_REF_TRIES):
+            tip = self.refs.find(ref)
+            if not about.parents and tip is not None and tip.commit is not None:
+                commit = replace(commit, parents=(tip.commit,))
+            commit = self.add_commit(commit)
+            if self._try_advance(ref, commit.id, tip.sequence if tip else 0):
+                return commit, ref
+        raise ConflictError(f"ref {ref!r} moved {_REF_TRIES} times while it was to be moved; try again")
+
+    def adopt(self, commit: Commit, ref: str | None) -> tuple[Commit, str]:
+        """Take over a commit from another store as it is, and point ``ref`` (else one of its own) at it."""
+        self.add_commit(commit)
+        name = ref or detached_name(commit.id)
+        tip = self.refs.find(name)
+        if tip is None or tip.commit != commit.id:
+            self.move_ref(name, commit.id)
+        return commit, name
+
+    def add_commit(self, commit: Commit) -> Commit:
+        """Write a commit whose checkpoint is stored."""
+        with suppress(ConflictError):  # the same was said at the same microsecond: it is there
+            self.storage.create(object_key(COMMITS, commit.id), [commit.encode()])
+        self.index.add_commit(commit)
+        return commit
+
+    def move_ref(self, name: str, commit: Digest | None) -> RefRecord:
+        """Point ``name`` at a commit, wherever it points now; None deletes the name."""
+        for _ in range(_REF_TRIES):
+            tip = self.refs.find(name)
+            if commit is None and (tip is None or tip.commit is None):
+                raise NotFoundError(f"no ref {name!r} in {self.url}; see `cas refs`")
+            if record := self._try_advance(name, commit, tip.sequence if tip else 0):
+                return record
+        raise ConflictError(f"ref {name!r} moved {_REF_TRIES} times while it was to be moved; try again")
+
+    def writer(self) -> Writer:
+        """The writer of this session; its lease is opened on first use and kept until `close`."""
+        with self._writing:
+            if self._writer is None:
+                if self.index_url != self._own_index:
+                    self.catch_up()  # others may have an index of their own: learn what not to store again
+                self._writer = Writer(self.storage, self.index, self.reader)
+            return self._writer
+
+    # -- read
+
+    def resolve(self, rev: str) -> Revision:
+        """What a REV means here."""
+        return resolve(rev, self.storage, self.reader, self.refs)
+
+    def history(self, commit: Commit) -> Iterator[Commit]:
+        """A commit and its first parents, newest first, as far as this store has them."""
+        while True:
+            yield commit
+            if not commit.parents:
+                return
+            try:
+                commit = self.reader.commit(commit.parents[0])
+            except NotFoundError:
+                return
+
+    def live_refs(self, *, detached: bool = False) -> Iterator[tuple[str, Digest]]:
+        """The refs that are not deleted and the commits they point at; with ``detached`` those nobody named too."""
+        for name, sequence in self.refs.heads():
+            if detached or not name.startswith(f"{DETACHED}/"):
+                commit = self.refs.read(name, sequence).commit
+                if commit is not None:
+                    yield name, commit
+
+    def catch_up(self) -> int:
+        """Let the index learn what others wrote; how many refs had moved."""
+        return catch_up(self.storage, self.index, self.reader, self.refs)
+
+    def upgrade_index(self) -> tuple[str | None, str]:
+        """Bring the index's schema up to this version's; the versions before and after."""
+        return upgrade(self.index_url)
+
+    def reindex(self, progress: Progress = SILENT) -> Rebuilt:
+        """Rebuild the index from the store alone."""
+        return rebuild(self.storage, self.declared.store_id, self.index, self.reader, self.refs, progress)
+
+    def _try_advance(self, name: str, commit: Digest | None, after: int) -> RefRecord | None:
+        try:
+            record = self.refs.advance(name, commit, after)
+        except ConflictError:
+            return None
+        self.index.set_ref(record)
+        return record
+
+
+def _refuse_occupied(storage: Storage) -> None:
+    path = storage.local_path
+    if path is None or not os.path.isdir(path):
+        return
+    if (others := sorted(os.listdir(path))) and FORMAT_KEY not in others:
+        raise RefusedError(f"{path} has other things in it ({others[0]!r}); give an empty or a new folder")
