@@ -1,0 +1,5 @@
+"""Moving checkpoints between stores."""
+
+from cas.transfer.transfer import Moved, transfer
+
+__all__ = ["Moved", "transfer"]
