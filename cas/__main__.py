@@ -1,0 +1,5 @@
+"""``python -m cas`` is the `cas` command."""
+
+from cas.cli import main
+
+main()
