@@ -76,26 +76,26 @@ class Commit:
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise FormatError(f"metric {name!r} needs a number, not {value!r}")
         data = self.encode()
-        if len(data) > MAX_COMMIT_BYTES:
-            raise FormatError(f"a commit has up to {MAX_COMMIT_BYTES} bytes, not {len(data)}")
+        _check_size(data, "a commit")
+        for name, param in self.params.items():
+            _check_param(param, name)
         object.__setattr__(self, "id", Digest.of(data, context=COMMIT_CONTEXT))
 
     def encode(self) -> bytes:
         """The canonical bytes, whose hash is the commit's id."""
-        return _MAGIC + canonical.encode(
-            {
-                "author": self.author,
-                "checkpoint": self.checkpoint.raw,
-                "message": self.message,
-                "metrics": dict(self.metrics),
-                "params": dict(self.params),
-                "parents": [parent.raw for parent in self.parents],
-                "run": self.run,
-                "step": self.step,
-                "time_us": self.time_us,
-                "trial": self.trial,
-            }
-        )
+        body = {
+            "author": self.author,
+            "checkpoint": self.checkpoint.raw,
+            "message": self.message,
+            "metrics": dict(self.metrics),
+            "params": dict(self.params),
+            "parents": [parent.raw for parent in self.parents],
+            "run": self.run,
+            "step": self.step,
+            "time_us": self.time_us,
+            "trial": self.trial,
+        }
+        return _MAGIC + canonical.encode(check_fields(body, _FIELDS, "a commit"))
 
     @classmethod
     def decode(cls, data: bytes, key: Digest, where: str) -> Commit:
@@ -108,6 +108,7 @@ class Commit:
         if (actual := Digest.of(data, context=COMMIT_CONTEXT)) != key:
             raise CorruptError(key, actual, where)
         check_magic(data, _MAGIC, where)
+        _check_size(data, where)
         body = check_fields(canonical.decode(memoryview(data)[MAGIC_BYTES:], where), _FIELDS, where)
         if not all(isinstance(parent, bytes) for parent in body["parents"]):
             raise FormatError(f"{where}: a parent is not a digest")
@@ -119,3 +120,19 @@ class Commit:
         """The metric ``name`` as a float, or None where it is absent or not a number (NaN)."""
         value = self.metrics.get(name)
         return None if value is None or math.isnan(value) else float(value)
+
+
+def _check_size(data: bytes, where: str) -> None:
+    if len(data) > MAX_COMMIT_BYTES:
+        raise FormatError(f"{where} has up to {MAX_COMMIT_BYTES} bytes, not {len(data)}")
+
+
+def _check_param(value: Any, name: str) -> None:
+    """What has a canonical form but is not JSON-like (bytes, extensions) could not be shown or searched."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple) and not isinstance(value, canonical.Extension):
+        for item in value:
+            _check_param(item, name)
+    elif not (value is None or isinstance(value, bool | int | float | str)):
+        raise FormatError(f"param {name!r} has a {type(value).__name__}; it needs what JSON has")

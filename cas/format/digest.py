@@ -53,6 +53,9 @@ class Digest:
             raise FormatError(f"{text!r} is not a digest: it needs 64 lowercase hexadecimal digits")
         return cls(bytes.fromhex(text))
 
+    def __hash__(self) -> int:  # as dataclasses would, without a tuple: digests are keys of large dicts
+        return hash(self.raw)
+
     def __str__(self) -> str:
         return self.raw.hex()
 

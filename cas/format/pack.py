@@ -114,9 +114,15 @@ class PackBuilder:
         self.size_bytes = HEADER_BYTES
 
     def add(self, digest: Digest, raw_bytes: int, codec: int, encoded: Buffer, base: Digest | None = None) -> PackEntry:
-        """Append one chunk and say where it went."""
+        """Append one chunk and say where it went.
+
+        Raises:
+            FormatError: the sizes break a limit, or the pack would grow over `MAX_PACK_BYTES`.
+        """
         offset = self.size_bytes + RECORD_BYTES
         entry = PackEntry(digest, offset, len(encoded), raw_bytes, codec, base)
+        if entry.end + (len(self.entries) + 1) * ROW_BYTES + FOOTER_BYTES > MAX_PACK_BYTES:
+            raise FormatError(f"a pack has up to {MAX_PACK_BYTES} bytes; chunk {digest} needs another one")
         self.buffers += (_RECORD.pack(_RECORD_MAGIC, *entry._tail()), encoded)
         self.entries.append(entry)
         self.size_bytes = entry.end
@@ -152,9 +158,14 @@ class Footer:
 
         Raises:
             CorruptError: it is cut short, or its numbers do not fit the pack's size.
+            FormatError: the pack is of a newer version, or larger than a pack may be.
         """
-        if len(data) != FOOTER_BYTES or bytes(data[-MAGIC_BYTES:]) != _END_MAGIC:
+        magic = bytes(data[-MAGIC_BYTES:])
+        if len(data) != FOOTER_BYTES or magic[:-1] != _END_MAGIC[:-1]:
             raise CorruptError(f"a footer of {FOOTER_BYTES} bytes", f"{len(data)} others", where)
+        check_magic(magic, _END_MAGIC, f"footer of {where}")
+        if pack_bytes > MAX_PACK_BYTES:
+            raise FormatError(f"{where} has {pack_bytes} bytes; a pack has up to {MAX_PACK_BYTES}")
         offset, size, digest, _ = _FOOTER.unpack(data)
         if size % ROW_BYTES or offset < HEADER_BYTES or offset + size + FOOTER_BYTES != pack_bytes:
             raise CorruptError(f"a table that ends at {pack_bytes - FOOTER_BYTES}", f"{size} bytes at {offset}", where)

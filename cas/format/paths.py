@@ -30,7 +30,7 @@ def check_path(path: str) -> str:
     for component in path.split("/"):
         if component in ("", ".", ".."):
             raise FormatError(f"path {path!r} is not plain and relative: it has a component {component!r}")
-    if any(len(component) > MAX_COMPONENT_BYTES for component in encoded.split(b"/")):
+    if len(encoded) > MAX_COMPONENT_BYTES < max(map(len, encoded.split(b"/"))):
         raise FormatError(f"path {path[:80]!r} has a name longer than {MAX_COMPONENT_BYTES} bytes")
     return path
 

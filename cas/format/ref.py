@@ -17,11 +17,12 @@ from cas.format.digest import Digest
 from cas.format.envelope import check_fields, seal, unseal
 from cas.format.paths import check_path
 
-__all__ = ["SEQUENCE_DIGITS", "RefRecord", "check_ref_name", "sequence_of"]
+__all__ = ["MAX_REF_NAME_BYTES", "SEQUENCE_DIGITS", "RefRecord", "check_ref_name", "sequence_of"]
 
 _MAGIC = b"CASREFS\x01"
 SEQUENCE_DIGITS = 16
 WRITE_ID_BYTES = 16
+MAX_REF_NAME_BYTES = 512  # with a bucket's prefix and the sequence, an S3 key has 1024
 _FIELDS: dict[str, type | tuple[type, ...]] = {
     "commit": (bytes, type(None)),
     "name": str,
@@ -38,12 +39,16 @@ def check_ref_name(name: str) -> str:
     """``name`` itself, if it may name a ref.
 
     Raises:
-        FormatError: not a plain relative path, a character with another meaning in a REV,
-            or a name that could be taken for a hash or a sequence number.
+        FormatError: not a plain relative path, too long, a character with another meaning in a
+            REV, or a name that could be taken for a hash or a sequence number.
     """
     check_path(name)
+    if len(name.encode()) > MAX_REF_NAME_BYTES:
+        raise FormatError(f"ref name {name[:80]!r} is longer than {MAX_REF_NAME_BYTES} bytes")
     if _FORBIDDEN.search(name) or name.startswith("-"):
         raise FormatError(f"ref name {name!r} has a space, a control character or one of ~^:?*[]\\@{{}}")
+    if name.startswith(".") or "/." in name:
+        raise FormatError(f"ref name {name!r} has a part that begins with a dot, as storages name their own files")
     if _HASH_LIKE.fullmatch(name):
         raise FormatError(f"ref name {name!r} could be taken for a hash; choose another")
     if any(_SEQUENCE.fullmatch(part) for part in name.split("/")):

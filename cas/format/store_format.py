@@ -9,10 +9,12 @@ pinned by tests/vectors/format.json.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 
 from cas.errors import CorruptError, FormatError
 from cas.format.digest import Digest
+from cas.format.envelope import check_fields
 
 __all__ = ["FORMAT_KEY", "FORMAT_VERSION", "KNOWN_FEATURES", "StoreFormat"]
 
@@ -20,6 +22,15 @@ FORMAT_KEY = "format.json"
 FORMAT_VERSION = 1
 KNOWN_FEATURES: frozenset[str] = frozenset()
 _KIND = "cas store"
+_STORE_ID = re.compile(r"[0-9a-f]{32}")
+_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "created_us": int,
+    "kind": str,
+    "mandatory": list,
+    "optional": list,
+    "store_id": str,
+    "version": int,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +41,8 @@ class StoreFormat:
         store_id: 32 hexadecimal digits, random; tells two stores at one URL apart.
         created_us: microseconds since the epoch.
         version: of the format as a whole.
-        mandatory: features a reader must know or refuse the store.
-        optional: features a reader may ignore.
+        mandatory: features a reader must know or refuse the store; sorted.
+        optional: features a reader may ignore; sorted.
     """
 
     store_id: str
@@ -39,6 +50,13 @@ class StoreFormat:
     version: int = FORMAT_VERSION
     mandatory: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not _STORE_ID.fullmatch(self.store_id) or self.created_us < 0 or self.version < 1:
+            raise FormatError(f"store {self.store_id!r:.80} has a bad id, time or version")
+        for features in (self.mandatory, self.optional):
+            if not all(isinstance(name, str) for name in features) or list(features) != sorted(set(features)):
+                raise FormatError(f"store {self.store_id}: its features are not names, sorted and distinct")
 
     def encode(self) -> bytes:
         """The JSON text: keys sorted, two spaces, ASCII, a final newline."""
@@ -65,22 +83,24 @@ class StoreFormat:
             body = json.loads(data)
         except (ValueError, RecursionError) as error:
             raise CorruptError("JSON", f"something else ({error})", where) from error
-        if not isinstance(body, dict) or body.get("kind") != _KIND:
-            raise FormatError(f"{where} is not a cas store's")
+        # Somebody else's format.json has neither; one that lost a bit has at least one of the two.
+        if not isinstance(body, dict) or (body.get("kind") != _KIND and "checksum" not in body):
+            raise FormatError(f"{where} is not that of a cas store")
         checksum = body.pop("checksum", None)
         if (actual := str(Digest.of(_dump(body)))) != checksum or _dump(body | {"checksum": checksum}) != data:
             raise CorruptError(f"checksum {checksum}", actual, where)
+        if body.get("kind") != _KIND:
+            raise FormatError(f"{where} is not that of a cas store, but of a {body.get('kind')!r:.80}")
         version = body.get("version")
         if not isinstance(version, int) or version > FORMAT_VERSION:
             raise FormatError(f"{where} has version {version}, this cas reads up to {FORMAT_VERSION}; upgrade cas")
-        if unknown := set(body.get("mandatory", ())) - KNOWN_FEATURES:
+        fields = check_fields(body, _FIELDS, where)
+        declared = cls(
+            fields["store_id"], fields["created_us"], version, tuple(fields["mandatory"]), tuple(fields["optional"])
+        )
+        if unknown := set(declared.mandatory) - KNOWN_FEATURES:
             raise FormatError(f"{where} needs features this cas does not know: {sorted(unknown)}; upgrade cas")
-        try:
-            return cls(
-                body["store_id"], body["created_us"], version, tuple(body["mandatory"]), tuple(body["optional"])
-            )
-        except KeyError as error:
-            raise FormatError(f"{where} lacks {error}") from error
+        return declared
 
 
 def _dump(body: dict[str, object]) -> bytes:

@@ -9,19 +9,23 @@ pinned by tests/vectors/tree.json.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
+from operator import attrgetter
 
 from cas.errors import FormatError, NotFoundError
 from cas.format import canonical
 from cas.format.digest import EMPTY, TREE_CONTEXT, Digest
 from cas.format.envelope import MAGIC_BYTES, check_fields, check_magic
-from cas.format.paths import check_path, parents
+from cas.format.paths import check_path
 
 __all__ = ["MAX_FILE_BYTES", "Tree", "TreeEntry"]
 
 _MAGIC = b"CASTREE\x01"
 MAX_FILE_BYTES = 1 << 62
+_path = attrgetter("path")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -58,19 +62,18 @@ class Tree:
             check_path(directory)
         if paths != sorted(set(paths)) or list(self.empty_directories) != sorted(set(self.empty_directories)):
             raise FormatError("a tree's paths must be sorted and distinct")
-        leaves = set(paths)
-        clash = leaves & set(self.empty_directories)
-        leaves.update(self.empty_directories)
-        for path in leaves:
-            clash.update(above for above in parents(path) if above in leaves)
-        if clash:
-            raise FormatError(f"{min(clash)!r} is both a leaf and a directory with something in it")
+        # Under an order in which "/" is least, what lies in a directory follows it without a gap.
+        leaves = sorted(path.replace("/", "\0") for path in (*paths, *self.empty_directories))
+        for leaf, following in pairwise(leaves):
+            if following == leaf or following.startswith(leaf + "\0"):
+                clash = leaf.replace("\0", "/")
+                raise FormatError(f"{clash!r} is both a leaf and something else, or a directory with something in it")
         object.__setattr__(self, "hash", Digest.of(self.encode(), context=TREE_CONTEXT))
 
     @classmethod
     def of(cls, files: Iterable[TreeEntry], empty_directories: Iterable[str] = ()) -> Tree:
         """A tree of ``files`` in any order."""
-        return cls(tuple(sorted(files, key=lambda entry: entry.path)), tuple(sorted(empty_directories)))
+        return cls(tuple(sorted(files, key=_path)), tuple(sorted(empty_directories)))
 
     @property
     def size_bytes(self) -> int:
@@ -79,7 +82,8 @@ class Tree:
 
     def find(self, path: str) -> TreeEntry | None:
         """The file at ``path``, or None."""
-        return next((entry for entry in self.files if entry.path == path), None)
+        at = bisect_left(self.files, path, key=_path)
+        return self.files[at] if at < len(self.files) and self.files[at].path == path else None
 
     def entry(self, path: str) -> TreeEntry:
         """The file at ``path``.
