@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +186,7 @@ def cat(context: Context, place: str) -> None:
     rev, colon, path = place.partition(":")
     if not (rev and colon and path):
         raise click.UsageError(f"give REV:PATH, not {place!r}")
-    out = click.get_binary_stream("stdout")
+    out = sys.stdout.buffer
     with context.open() as store:
         for piece in store.iter_file(rev, path):
             out.write(piece)

@@ -196,6 +196,11 @@ def _set_item(machine: _Machine) -> None:
     machine.update([key], [value])
 
 
+def _float(machine: _Machine) -> None:
+    machine.skip(_F64_BYTES)
+    machine.push(None)
+
+
 def _no_value(machine: _Machine, *_ignored: object) -> None:
     machine.push(None)
 
@@ -219,7 +224,7 @@ _STEPS: dict[int, Callable[[_Machine], object]] = {
     ord("N"): _no_value,  # NONE
     0x88: _no_value,  # NEWTRUE
     0x89: _no_value,  # NEWFALSE
-    ord("G"): lambda m: _no_value(m, m.skip(_F64_BYTES)),  # BINFLOAT
+    ord("G"): _float,  # BINFLOAT
     ord("K"): lambda m: m.push(m.number(_U8)),  # BININT1
     ord("M"): lambda m: m.push(m.number(_U16)),  # BININT2
     ord("J"): lambda m: m.push(m.number(_I32)),  # BININT

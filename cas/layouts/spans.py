@@ -32,7 +32,7 @@ ReadAt = Callable[[int, int], Buffer]
 """``(offset, size_bytes)`` to exactly those bytes of a file."""
 
 MAX_TENSORS = 1 << 16
-MAX_NAME_CHARS = 1024
+MAX_NAME_CHARS = 512
 MAX_RANK = 64
 MAX_FILE_BYTES = 1 << 63
 

@@ -77,14 +77,15 @@ def read_storage_uses(pickle: bytes) -> Iterator[StorageUse]:
         if isinstance(value, Node) and (use := _recognise(name, value)):
             yield use
             continue
-        pending.extend((inner, depth + 1, part) for inner, part in reversed(_inside(name, value)) if _has_parts(part))
+        pending.extend((inner, depth + 1, part) for inner, part in reversed(_inside(name, value)))
 
 
 def _inside(name: str, value: Value) -> list[tuple[str, Value]]:
-    """What a value is made of, each with the name that it goes by."""
+    """What a value is made of and has parts itself, each with the name that it goes by."""
     if isinstance(value, Node):
-        return [(name, value.call), (name, value.args), *((_join(name, key), item) for key, item in value.items)]
-    return [(name, part) for part in value] if isinstance(value, tuple) else []
+        items = [(_join(name, key), item) for key, item in value.items if _has_parts(item)]
+        return [(name, part) for part in (value.call, value.args) if _has_parts(part)] + items
+    return [(name, part) for part in value if _has_parts(part)] if isinstance(value, tuple) else []
 
 
 def _has_parts(value: Value) -> bool:

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cas.errors import CasError, CorruptError, NotFoundError
-from cas.format import Commit, Digest, Lease, Manifest, PackEntry
+from cas.format import Digest, Lease, Manifest, PackEntry, RefRecord
 from cas.progress import SILENT, Progress
 from cas.repository import Repository
-from cas.repository.keys import COMMITS, LEASES, MANIFESTS, PACKS, digest_of, object_key
+from cas.repository.keys import COMMITS, LEASES, MANIFESTS, PACKS, REFS, digest_of, object_key
 from cas.repository.rebuild import read_toc
 from cas.storage import ObjectInfo, Storage
 
@@ -89,6 +89,7 @@ class _Check:
         self._packs: dict[Digest, dict[Digest, PackEntry]] = {}
         self._manifests: set[Digest] = set()
         self._used_packs: set[Digest] = set()
+        self._refs: set[str] = set()
         self._read_blobs: set[Digest] = set()  # each blob is read once, however many checkpoints share it
 
     def run(self) -> FsckReport:
@@ -103,7 +104,8 @@ class _Check:
                 self._try(info, self._check_commit)
             for info in self._storage.list(f"{LEASES}/"):
                 self._try(info, lambda key: Lease.decode(self._storage.read(key), key))
-            self._check_refs()
+            for info in self._storage.list(f"{REFS}/"):
+                self._try(info, self._check_ref)
         finally:
             self._progress.end()
         self._report.unreferenced_packs = len(self._packs.keys() - self._used_packs)
@@ -157,19 +159,20 @@ class _Check:
 
     def _check_commit(self, key: str) -> None:
         self._report.commits += 1
-        commit: Commit = self._repository.reader.commit(digest_of(key))
+        commit = self._repository.reader.commit(digest_of(key))
         if commit.checkpoint not in self._manifests:
             manifest = object_key(MANIFESTS, commit.checkpoint)
             self._problem(manifest, f"is missing or damaged, and commit {commit.id} names it", commit.checkpoint)
 
-    def _check_refs(self) -> None:
-        for name, sequence in self._repository.refs.heads():
-            self._report.refs += 1
+    def _check_ref(self, key: str) -> None:
+        record = RefRecord.decode(self._storage.read(key), key)
+        self._refs.add(record.name)
+        self._report.refs = len(self._refs)
+        if record.commit is not None:
             try:
-                record = self._repository.refs.read(name, sequence)
-                if record.commit is not None:
-                    self._repository.reader.commit(record.commit)
+                self._repository.reader.commit(record.commit)
             except NotFoundError:
-                self._problem(f"refs/{name}", "points at a commit that is not there")
-            except CasError as error:
-                self._problem(f"refs/{name}", error)
+                # Also of a record that no longer holds: it is how people go back.
+                self._problem(key, f"points at commit {record.commit}, which is not there")
+            except CasError:
+                pass  # the commit's own problem, found under its own key

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -197,6 +198,7 @@ def test_version_and_completion(cas):
 @pytest.mark.slow
 def test_the_installed_command_works(store, model):
     """`cas` and `python -m cas`, as processes of their own."""
-    one = subprocess.run(["cas", "put", str(model)], capture_output=True, text=True, check=True)
+    command = str(Path(sys.executable).parent / "cas")
+    one = subprocess.run([command, "put", str(model)], capture_output=True, text=True, check=True)
     other = subprocess.run([sys.executable, "-m", "cas", "put", str(model)], capture_output=True, text=True, check=True)
     assert one.stdout == other.stdout
