@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from cas.checkpoint.loose import LooseReader
 from cas.errors import FormatError, NotFoundError
 from cas.format import Buffer, Digest, Tree, TreeEntry
 from cas.repository import BytesSource, Repository, Source
-from cas.worktree import directory_sources, restore
+from cas.worktree import directory_sources, hash_sources, iter_source, restore, write_sources
 
 __all__ = ["Content", "DirectoryContent", "MemoryContent", "StoredContent"]
 
@@ -47,15 +46,17 @@ class _Loose(ABC):
     def sources(self) -> tuple[list[Source], tuple[str, ...]]: ...
 
     def tree(self) -> Tree:
-        return LooseReader(*self.sources()).manifest.tree
+        return hash_sources(*self.sources())
 
     def iter_file(self, entry: TreeEntry) -> Iterator[Buffer]:
         sources, _ = self.sources()
-        return LooseReader([source for source in sources if source.path == entry.path], ()).iter_file(entry)
+        for source in sources:
+            if source.path == entry.path:
+                return iter_source(source, entry.blob)
+        raise NotFoundError(f"{entry.path!r} is not there any more")
 
     def write(self, target: Path, *, overwrite: bool) -> None:
-        reader = LooseReader(*self.sources())
-        restore(reader, reader.manifest, target, overwrite=overwrite)
+        write_sources(*self.sources(), target, overwrite=overwrite)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@
     objects/0.bin         bytes of 64 KiB or more, each a file of its own
     objects/1.pkl         arbitrary objects, pickled, only with the user's permission
 
-Equal dicts give equal files, and decoding and encoding again gives the same files, so that a dict has one hash
-however it travels. Nothing here does I/O. Specified in docs/design/008-dict-trees.md, pinned by
+Dicts of the same keys and values give the same files, and so does decoding and encoding again, so that a dict has
+one hash however it travels. Nothing here does I/O. Specified in docs/design/008-dict-trees.md, pinned by
 tests/vectors/dict_tree.json.
 """
 

@@ -81,7 +81,7 @@ def shared_options(function: F) -> F:
         click.option("--json", is_flag=True, expose_value=False, callback=_set_json, help="Print one JSON document."),
         click.option("-v", "--verbose", count=True, expose_value=False, callback=_set_verbose,
                      help="Say more; twice shows tracebacks."),
-        click.option("-q", "--quiet", is_flag=True, expose_value=False, callback=_set_quiet, 
+        click.option("-q", "--quiet", is_flag=True, expose_value=False, callback=_set_quiet,
                      help="No progress, no notes."),
     )  # fmt: skip
     wrapped: Any = click.make_pass_decorator(Context, ensure=True)(function)

@@ -4,7 +4,7 @@
 what is kept, what is refused, and why.
 """
 
-from cas.worktree.restore import restore, write_sources
+from cas.worktree.restore import hash_sources, iter_source, restore, write_sources
 from cas.worktree.scan import Scan, ScannedFile, scan
 from cas.worktree.source import FileSource, directory_sources
 from cas.worktree.stat_cache import StatCache
@@ -17,6 +17,8 @@ __all__ = [
     "ScannedFile",
     "StatCache",
     "directory_sources",
+    "hash_sources",
+    "iter_source",
     "restore",
     "scan",
     "write_sources",

@@ -18,7 +18,7 @@ from cas.progress import SILENT, Progress
 from cas.repository import Source
 from cas.worktree.writing import Piece, RestoreResult, StagedFile, write_tree
 
-__all__ = ["ChunkReader", "restore", "write_sources"]
+__all__ = ["ChunkReader", "hash_sources", "iter_source", "restore", "write_sources"]
 
 T = TypeVar("T")
 _Pieces = Generator[tuple[Piece, Buffer], None, None]
@@ -85,17 +85,45 @@ def write_sources(
         ConflictError: also where a source changed while it was read.
         CasError: as `restore` does.
     """
-    found = [(source, _blob(source)) for source in sources]
-    tree = Tree.of(
-        (TreeEntry(source.path, source.size_bytes, source.executable, blob) for source, blob in found),
-        empty_directories,
-    )
-    by_path = {source.path: source for source, _ in found}
+    sources = list(sources)
+    tree = hash_sources(sources, empty_directories)
+    by_path = {source.path: source for source in sources}
 
     def read(files: Sequence[StagedFile], sink: Callable[[Piece, Buffer], None]) -> _Pieces:
         return _from_sources(by_path, files, sink)
 
     return write_tree(tree, target, read, overwrite=overwrite, progress=progress)
+
+
+def hash_sources(sources: Iterable[Source], empty_directories: Iterable[str]) -> Tree:
+    """The tree of files that are in no store. Each is read once, unless its content is known.
+
+    Raises:
+        ConflictError: a source changed while it was read.
+    """
+    # The blob first: only a source that was read knows its size and mode for certain.
+    found = [(_blob(source), source) for source in sources]
+    return Tree.of(
+        (TreeEntry(source.path, source.size_bytes, source.executable, blob) for blob, source in found),
+        empty_directories,
+    )
+
+
+def iter_source(source: Source, blob: Digest) -> Iterator[Buffer]:
+    """A source's bytes in pieces, the last of which comes only if all of them hash to ``blob``.
+
+    Raises:
+        ConflictError: they do not, because the source changed.
+    """
+    hasher = blake3()
+    with source.open() as read_at:
+        for offset in range(0, source.size_bytes, _PIECE_BYTES):
+            size_bytes = min(_PIECE_BYTES, source.size_bytes - offset)
+            data = read_at(offset, size_bytes)
+            hasher.update(data)
+            if offset + size_bytes == source.size_bytes and hasher.digest() != blob.raw:
+                raise ConflictError(f"{source.path!r} changed while it was being read; try again")
+            yield data
 
 
 def _from_store(
@@ -130,17 +158,12 @@ def _from_sources(
     sources: dict[str, Source], files: Sequence[StagedFile], sink: Callable[[Piece, Buffer], None]
 ) -> _Pieces:
     for file in files:
-        entry = file.entry
-        hasher = blake3()
-        with sources[entry.path].open() as read_at:
-            for offset in range(0, entry.size_bytes, _PIECE_BYTES):
-                piece = Piece(file, offset, min(_PIECE_BYTES, entry.size_bytes - offset))
-                data = read_at(offset, piece.size_bytes)
-                hasher.update(data)
-                if piece.is_last and hasher.digest() != entry.blob.raw:
-                    raise ConflictError(f"{entry.path!r} changed while it was being copied; try again")
-                sink(piece, data)
-                yield piece, data
+        offset = 0
+        for data in iter_source(sources[file.entry.path], file.entry.blob):
+            piece = Piece(file, offset, len(data))
+            offset += len(data)
+            sink(piece, data)
+            yield piece, data
 
 
 def _blob(source: Source) -> Digest:

@@ -7,7 +7,7 @@ import itertools
 import threading
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cas.errors import ConflictError, StorageError
@@ -93,6 +93,7 @@ def test_one_call_fails_and_the_others_pass():
     assert keys(storage) == ["a", "c"]
 
 
+@settings(deadline=None)
 @given(outcomes=st.lists(st.sampled_from(Outcome), max_size=8))
 def test_lost_answers_took_effect_and_failures_did_not(outcomes):
     """Each call takes the next outcome; when they are used up all is well."""

@@ -24,6 +24,7 @@ def public(s3, s3_server) -> Storage:
     allow = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::cas-test/*"}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]}).encode()
     request = urllib.request.Request(f"{s3_server.endpoint}/cas-test?policy", policy, method="PUT")
+    request.add_header("Content-Type", "application/json")
     with urllib.request.urlopen(request) as answer:
         assert answer.status in (200, 204)
     return s3

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cas.errors import FormatError
@@ -14,6 +14,7 @@ from cas.storage.keys import MAX_KEY_BYTES, check_key, check_prefix, is_name
 NAMES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60) | st.lists(NAMES, min_size=1, max_size=5).map("/".join))
 def test_a_key_is_its_names(text):
     """A key is accepted exactly if each part between slashes may be a name: a listing finds what a write made."""
@@ -25,6 +26,7 @@ def test_a_key_is_its_names(text):
     assert accepted == all(map(is_name, text.split("/")))
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_a_prefix_is_empty_or_a_key_and_a_slash(text):
     """Nothing else is a prefix."""
@@ -48,6 +50,7 @@ def test_length_is_counted_in_bytes():
             check_key(too_long)
 
 
+@settings(deadline=None)
 @given(st.text("abcXYZ0189-_.+=,%#()é鍵/", min_size=1, max_size=30))
 def test_what_may_name_a_ref_may_be_stored(name):
     """Every ref name is storable, but for parts that begin with a dot."""

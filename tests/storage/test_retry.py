@@ -38,6 +38,7 @@ def retrying(inner: Storage, policy: RetryPolicy | None = None, share: float = 1
     return storage, clock
 
 
+@settings(deadline=None)
 @given(attempts=st.integers(1, 12), failures=st.integers(0, 15), share=st.floats(0, 1), total_s=st.floats(0.1, 100))
 def test_waits_double_within_bounds(attempts, failures, share, total_s):
     """Tries end at the first success, at the last attempt or when time is up; no wait exceeds its limit."""
@@ -81,6 +82,7 @@ def test_only_transient_failures_are_tried_again(error):
     assert clock.slept_s == []
 
 
+@settings(deadline=None)
 @given(outcomes=OUTCOMES)
 def test_every_call_gets_through_bad_weather(outcomes):
     """Fewer failures than attempts are not noticed, whatever was lost: the objects are as if nothing had happened."""
@@ -102,6 +104,7 @@ def test_every_call_gets_through_bad_weather(outcomes):
     assert weather().now_us() > 0
 
 
+@settings(deadline=None)
 @given(mine=st.binary(max_size=30), theirs=st.binary(max_size=30), outcomes=OUTCOMES, cut=st.integers(0, 30))
 def test_a_create_in_doubt_is_ours_only_if_the_bytes_are(mine, theirs, outcomes, cut):
     """Where another's object has the key, a create succeeds only after a failure, and only with the same bytes."""
@@ -119,6 +122,7 @@ def test_a_create_in_doubt_is_ours_only_if_the_bytes_are(mine, theirs, outcomes,
     assert memory.read("k") == theirs
 
 
+@settings(deadline=None)
 @given(doubts=st.lists(FAILURES, min_size=1, max_size=3), reading=st.lists(FAILURES, max_size=3))
 def test_reading_back_may_fail_as_well(doubts, reading):
     """Doubt stays until it is resolved, and no second object or false conflict comes of it."""
@@ -154,8 +158,8 @@ class Breaking(MemoryStorage):
             yield info
 
 
-@given(breaks=st.lists(st.integers(0, 12), max_size=7))
 @settings(deadline=None)
+@given(breaks=st.lists(st.integers(0, 12), max_size=7))
 def test_a_listing_that_breaks_off_is_whole_in_the_end(breaks):
     """Each object once, in order, wherever it broke; what was given already is not given again."""
     inner = Breaking(breaks)

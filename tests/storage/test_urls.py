@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from cas.errors import CasError, FormatError, RefusedError, StorageError
@@ -88,6 +88,7 @@ def test_opening_a_folder_imports_no_network_client(tmp_path):
     assert ran.stdout == "[]\n"
 
 
+@settings(deadline=None)
 @given(
     scheme=st.sampled_from(["s3", "sftp", "https", "abfs", "gs"]), host=WORDS, path=WORDS, secret=SECRETS, tail=ESCAPED
 )
@@ -106,12 +107,14 @@ def test_redacting_leaves_what_names_the_store(scheme, host, path, secret, tail)
         assert redact(redact(url)) == plain
 
 
+@settings(deadline=None)
 @given(st.text().filter(lambda text: "://" not in text))
 def test_redacting_leaves_paths_alone(path):
     """A folder's name may hold anything."""
     assert redact(path) == path
 
 
+@settings(deadline=None)
 @given(host=WORDS, secret=SECRETS, before=st.text(max_size=10), tail=ESCAPED)
 def test_scrubbing_removes_secrets_from_any_text(host, secret, before, tail):
     """However a library words its error: the whole URL, the password alone, escaped or not."""
@@ -121,6 +124,7 @@ def test_scrubbing_removes_secrets_from_any_text(host, secret, before, tail):
             assert secret not in scrub(text, url)
 
 
+@pytest.mark.server
 def test_no_error_shows_a_secret(proxy):
     """Neither message, nor representation, nor traceback, nor what is pickled to another process."""
     host = proxy.endpoint.removeprefix("http://")

@@ -400,6 +400,6 @@ def test_a_source_that_changes_between_its_two_readings_never_appears(tmp_path: 
             object.__setattr__(self, "data", b"second")
             return found
 
-    with pytest.raises(ConflictError, match="'f' changed while it was being copied"):
+    with pytest.raises(ConflictError, match="'f' changed while it was being read"):
         write_sources([Changing("f", b"first!")], (), tmp_path / "t")
     assert os.listdir(tmp_path / "t") == []
