@@ -8,6 +8,7 @@ stands in the dict under three reserved keys, so that every tour keeps the hash:
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
@@ -36,7 +37,9 @@ def content_of_dict(data: Mapping[str, Any], allow_pickle: bool | None) -> Memor
         encode_dict(data)  # which refuses it, and says why
     if not data:
         raise FormatError("an empty dict holds no checkpoint; give it at least one key")
-    own = type(data)((key, value) for key, value in data.items() if key not in _RESERVED)  # type: ignore[call-arg]
+    own: Any = copy.copy(data)  # shallow, and with what an OrderedDict carries, as PyTorch's state_dict does
+    for key in _RESERVED:
+        own.pop(key, None)
     files: dict[str, Buffer] = {}
     if own:
         files = {path: b"".join(parts) for path, parts in encode_dict(own, allow_pickle=allow_pickle).items()}

@@ -12,7 +12,8 @@ from cas.errors import CasError, CorruptError, StorageError
 
 __all__ = ["busy_error", "translated"]
 
-_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+# SQLITE_PROTOCOL: too many connections opened and closed the log in the same instant.
+_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 _LOCK_NOT_AVAILABLE = "55P03"

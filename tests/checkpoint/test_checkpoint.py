@@ -237,3 +237,13 @@ def test_a_repr_is_short(directory, tmp_path):
     ):  # fmt: skip
         assert repr(checkpoint).startswith("Checkpoint(")
         assert len(repr(checkpoint)) < 120
+
+
+def test_what_an_ordered_dict_carries_survives():
+    """PyTorch's state_dict has ``_metadata`` on itself, and loading needs it."""
+    from collections import OrderedDict
+
+    state = OrderedDict(bias=np.zeros(2), a=1)
+    state._metadata = {"": {"version": 1}}
+    back = Checkpoint.from_dict(state).to_dict()
+    assert (type(back), list(back), back._metadata) == (OrderedDict, ["bias", "a"], {"": {"version": 1}})

@@ -181,7 +181,7 @@ def test_a_store_made_of_vectors(tmp_path: Path) -> None:
 
 def test_a_store_that_cas_wrote(tmp_path: Path) -> None:
     """Every codec and kind of recipe that a put comes to is on the page."""
-    weights = np.random.default_rng(7).normal(size=2_000_000).astype(np.float32).tobytes()
+    weights = np.random.default_rng(7).normal(size=500_000).astype(np.float32).tobytes()
     files = {"run.sh": (b"#!/bin/sh\n", True), "log": (b"step 1\n" * 5000, False), "w/a.bin": (weights, False)}
     with Repository.init(str(tmp_path / "store")) as store:
         put = store.put([BytesSource(path, data, executable) for path, (data, executable) in files.items()], ["none"])

@@ -47,4 +47,3 @@ def url(request, tmp_path):
 def index(url):
     with open_index(url) as opened:
         yield opened
-

@@ -26,12 +26,16 @@ def pack_of(number: int, chunks: list[int], based: bool = False) -> tuple[Digest
 
 packs = st.lists(st.integers(0, 12), max_size=8).map(tuple)
 facts = st.dictionaries(st.integers(0, 6), packs, max_size=6).flatmap(
-    lambda known: st.lists(
-        st.tuples(st.sampled_from(sorted(known)), st.integers(0, 3)).map(lambda one: (one[0], known[one[0]], one[1])),
-        max_size=12,
+    lambda known: (
+        st.lists(
+            st.tuples(st.sampled_from(sorted(known)), st.integers(0, 3)).map(
+                lambda one: (one[0], known[one[0]], one[1])
+            ),
+            max_size=12,
+        )
+        if known
+        else st.just([])
     )
-    if known
-    else st.just([])
 )
 
 

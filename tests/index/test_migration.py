@@ -17,7 +17,7 @@ from cas.index.database import Database
 from cas.index.migration import SCHEMA_VERSION, ensure_schema, migrations_folder, read_version, upgrade_schema
 from cas.index.schema import VERSION_TABLE, metadata
 
-_NEXT = '''
+_NEXT = """
 import sqlalchemy as sa
 from alembic import op
 
@@ -29,7 +29,7 @@ def upgrade():
     op.add_column("commits", sa.Column("mood", sa.Text))
     if {fail}:
         raise RuntimeError("the machine stopped here")
-'''
+"""
 
 
 @pytest.fixture
