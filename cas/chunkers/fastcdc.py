@@ -39,7 +39,7 @@ class FastCDC:
         self, min_bytes: int = MIN_BYTES, normal_bytes: int = NORMAL_BYTES, max_bytes: int = MAX_BYTES
     ) -> None:
         bits = normal_bytes.bit_length() - 1
-        if normal_bytes != 1 << bits or not _NORMALIZATION_BITS < bits <= _HASH_BITS - _NORMALIZATION_BITS:
+        if normal_bytes.bit_count() != 1 or not _NORMALIZATION_BITS < bits <= _HASH_BITS - _NORMALIZATION_BITS:
             raise FormatError(f"FastCDC needs a normal size that is a power of two from 8, not {normal_bytes}")
         if not 0 < min_bytes <= normal_bytes <= max_bytes:
             raise FormatError(f"FastCDC needs min <= normal <= max, not {min_bytes}, {normal_bytes}, {max_bytes}")

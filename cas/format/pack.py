@@ -161,7 +161,7 @@ class Footer:
             FormatError: the pack is of a newer version, or larger than a pack may be.
         """
         magic = bytes(data[-MAGIC_BYTES:])
-        if len(data) != FOOTER_BYTES or magic[:-1] != _END_MAGIC[:-1]:
+        if len(data) != FOOTER_BYTES or magic[:-1] != _END_MAGIC[:-1] or magic < _END_MAGIC:
             raise CorruptError(f"a footer of {FOOTER_BYTES} bytes", f"{len(data)} others", where)
         check_magic(magic, _END_MAGIC, f"footer of {where}")
         if pack_bytes > MAX_PACK_BYTES:
