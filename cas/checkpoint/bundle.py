@@ -1,7 +1,7 @@
 """Bundles: a whole checkpoint as one byte string.
 
 What `Checkpoint.to_bytes` gives: a magic, the tree, then the content of every
-file, raw. Needs no store to be read. Specified in docs/format.md section 14,
+file, raw. Needs no store to be read. Specified in docs/format.md section 16,
 pinned by tests/vectors/bundle.json.
 """
 
