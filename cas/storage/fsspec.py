@@ -41,6 +41,7 @@ class FsspecStorage:
 
     def __init__(self, url: str, **options: Any) -> None:
         self._secret_url = url
+        self._fs: Any
         self._fs, root = fsspec.core.url_to_fs(url, skip_instance_cache=True, **options)
         self._root = str(root).rstrip("/")
         self._fs.dircache.use_listings_cache = False  # as an option it would reach, and break, some SFTP clients
@@ -166,7 +167,7 @@ class FsspecStorage:
 
     def close(self) -> None:
         """See `Storage.close`: fsspec's file systems give connections back when nothing refers to them."""
-        del self._fs
+        self._fs = None
 
     def _path(self, key: str) -> str:
         check_key(key)

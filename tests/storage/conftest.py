@@ -79,7 +79,8 @@ class Proxy:
     Attributes:
         endpoint: where it answers.
         faults: for the next requests in turn: None passes it on, ``"drop"`` hangs up instead,
-            ``"lose"`` passes it on and hangs up instead of answering, a status and body are the answer.
+            ``"lose"`` passes it on and hangs up instead of answering, a status and body are the
+            answer, without a date.
         requests: method and path of what came in.
         headers: of the last request.
     """
@@ -130,9 +131,9 @@ def running_proxy(s3_environment: Server) -> Iterator[Proxy]:
                     return error.code, dict(error.headers), error.read()
 
         def answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
-            self.send_response(status)
+            self.send_response_only(status)
             for name, value in headers.items():
-                if name.lower() not in ("connection", "transfer-encoding", "date", "server"):
+                if name.lower() not in ("connection", "transfer-encoding"):
                     self.send_header(name, value)
             if not any(name.lower() == "content-length" for name in headers):
                 self.send_header("Content-Length", str(len(body)))

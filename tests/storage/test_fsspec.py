@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import ssl
 from typing import Any
 
 import fsspec
@@ -28,6 +29,8 @@ class StampedFileSystem(MemoryFileSystem):
         return MemoryFileSystem._strip_protocol(path.removeprefix("stamped://"))
 
     def find(self, path: str, **options: Any) -> dict[str, dict[str, Any]]:
+        if self.failure:
+            raise self.failure
         return {name: {"name": name, "type": "file", **self.details} for name in super().find(path)}
 
     def info(self, path: str, **options: Any) -> dict[str, Any]:
@@ -79,6 +82,7 @@ def test_a_backend_that_tells_too_little_is_refused(stamped, monkeypatch, detail
         (ConnectionResetError(), True),
         (PermissionError("no"), False),
         (RuntimeError("?"), False),
+        (ssl.SSLCertVerificationError("self-signed"), False),
     ],
 )
 def test_doubt_is_never_taken_for_absence(stamped, monkeypatch, failure, transient):
@@ -89,6 +93,13 @@ def test_doubt_is_never_taken_for_absence(stamped, monkeypatch, failure, transie
     assert caught.value.transient is transient
 
     monkeypatch.undo()
+
+
+def test_a_listing_of_nothing_is_empty(stamped, monkeypatch):
+    """Also over a backend that calls a missing folder an error."""
+    monkeypatch.setattr(StampedFileSystem, "failure", FileNotFoundError("a"))
+
+    assert list(stamped.list("")) == []
 
 
 def test_missing_folders_are_made_where_there_are_folders(tmp_path):

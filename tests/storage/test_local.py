@@ -407,7 +407,7 @@ def test_errors_of_the_disk_are_told_apart(storage, monkeypatch, number, transie
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "fsync", fail)
-    for act in every_write(storage)[:2]:
+    for act in (*every_write(storage)[:2], lambda: storage.create("a/b/c", [b"x"])):
         with pytest.raises(StorageError, match=f"cannot write {storage.local_path}") as caught:
             act()
         assert caught.value.transient is transient

@@ -142,6 +142,25 @@ def test_a_conflict_without_doubt_is_a_conflict():
         storage.create("k", [b"same"])
 
 
+class Vanishing(MemoryStorage):
+    """Another's object that is gone by the time it is read."""
+
+    def read(self, key):
+        self.delete(key)
+        return super().read(key)
+
+
+def test_an_object_that_vanished_is_no_ground_for_success():
+    """The key was taken and is free again: the caller hears of the conflict and looks again."""
+    inner = Vanishing()
+    inner.create("k", [b"x"])
+    storage, _ = retrying(FlakyStorage(inner, [Outcome.FAILED]))
+
+    with pytest.raises(ConflictError):
+        storage.create("k", [b"x"])
+    storage.create("k", [b"x"])
+
+
 class Breaking(MemoryStorage):
     """Its listings break off after some entries, the given numbers of them in turn."""
 

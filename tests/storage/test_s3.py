@@ -174,6 +174,26 @@ def test_a_whole_pack_is_one_conditional_put(weather, proxy):
         weather.create("packs/one", [*pack, b"x"])
 
 
+def test_a_server_that_tells_no_time_is_refused(weather, proxy):
+    """The machine's own clock is not put in its place: gc decides by the store's."""
+    proxy.faults.append((200, ""))
+
+    with pytest.raises(StorageError, match="does not tell the time"):
+        weather.now_us()
+
+
+def test_closing_twice_is_harmless(s3_server):
+    """As happens when both a caller and what it called clean up."""
+    storage = open_storage("s3://cas-test/p")
+    storage.create("k", [b"x"])
+    storage.close()
+    storage.close()
+
+    again = open_storage("s3://cas-test/p")
+    assert again.read("k") == b"x"
+    again.close()
+
+
 def test_reading_costs_one_request(weather, proxy):
     """A range is one GET, and so is a whole object, whatever its size."""
     weather.create("k", [b"x" * 100])
