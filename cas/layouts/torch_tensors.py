@@ -66,26 +66,27 @@ def read_storage_uses(pickle: bytes) -> Iterator[StorageUse]:
     Raises:
         MalformedError: the pickle cannot be followed.
     """
-    # Each container is entered once, however often it is referred to, so the walk is linear in the pickle.
+    # Each container is entered once, however often it is referred to, so the walk is linear in the pickle. A name
+    # is put together only when its value's turn comes, so that few exist at a time.
     seen: set[int] = set()
-    pending: list[tuple[str, int, Value]] = [("", 0, read_pickle(pickle))]
+    pending: list[tuple[str, Value, int, Value]] = [("", None, 0, read_pickle(pickle))]
     while pending:
-        name, depth, value = pending.pop()
+        outer, key, depth, value = pending.pop()
         if id(value) in seen or depth > _MAX_DEPTH:
             continue
         seen.add(id(value))
+        name = _join(outer, key)
         if isinstance(value, Node) and (use := _recognise(name, value)):
             yield use
             continue
-        pending.extend((inner, depth + 1, part) for inner, part in reversed(_inside(name, value)))
+        pending.extend((name, key, depth + 1, part) for key, part in reversed(_inside(value)) if _has_parts(part))
 
 
-def _inside(name: str, value: Value) -> list[tuple[str, Value]]:
-    """What a value is made of and has parts itself, each with the name that it goes by."""
+def _inside(value: Value) -> list[tuple[Value, Value]]:
+    """What a value is made of, each with its key; None for what has no key of its own."""
     if isinstance(value, Node):
-        items = [(_join(name, key), item) for key, item in value.items if _has_parts(item)]
-        return [(name, part) for part in (value.call, value.args) if _has_parts(part)] + items
-    return [(name, part) for part in value if _has_parts(part)] if isinstance(value, tuple) else []
+        return [(None, value.call), (None, value.args), *value.items]
+    return [(None, part) for part in value] if isinstance(value, tuple) else []
 
 
 def _has_parts(value: Value) -> bool:

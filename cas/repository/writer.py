@@ -34,8 +34,8 @@ from cas.storage.base import Storage
 
 __all__ = ["Stored", "Writer"]
 
-_BATCH_BYTES = 32 << 20
-_BATCH_CHUNKS = 1024
+_BATCH_BYTES = 8 << 20
+_BATCH_CHUNKS = 512
 _IN_FLIGHT_BYTES = 96 << 20
 
 

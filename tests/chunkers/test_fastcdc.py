@@ -17,6 +17,7 @@ def chunks_of(data: bytes, *sizes: int) -> list[bytes]:
     return chunker.feed(data) + chunker.finish()
 
 
+@settings(deadline=None)
 @given(
     seed=st.text(max_size=3),
     repeated=st.binary(min_size=1, max_size=40),
@@ -50,6 +51,7 @@ def test_cuts_of_the_real_sizes_do_not_depend_on_how_the_stream_is_fed(random_by
     assert len(whole) > 8
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=3000), st.sampled_from([SMALL, (1, 8, 8), (100, 128, 1000), (64, 64, 64)]))
 def test_chunks_keep_to_their_sizes(data, sizes):
     """Nothing is empty, nothing over the maximum, and only the last under the minimum."""
@@ -60,7 +62,7 @@ def test_chunks_keep_to_their_sizes(data, sizes):
     assert all(len(chunk) >= sizes[0] for chunk in chunks[:-1])
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(at=st.integers(0, 59_999), new=st.binary(max_size=200), old_bytes=st.integers(0, 200))
 def test_an_edit_anywhere_moves_few_cuts(random_bytes, at, new, old_bytes):
     """Before it nothing changes; behind it the old chunks are found again soon."""

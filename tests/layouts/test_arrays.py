@@ -7,7 +7,7 @@ import struct
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from safetensors.numpy import save as save_safetensors
@@ -57,6 +57,7 @@ def assert_same(data: bytes, spans: tuple[TensorSpan, ...], tensors: dict[str, n
 SAFETENSORS_DTYPES = [dtype for dtype in NUMPY_DTYPES.values() if dtype is not np.complex128]
 
 
+@settings(deadline=None)
 @given(st.dictionaries(NAMES, arrays(*SAFETENSORS_DTYPES), max_size=6))
 def test_every_tensor_that_safetensors_writes_is_where_its_span_says(read, tensors):
     """Name, dtype, shape and bytes come back; only empty tensors have no span."""
@@ -69,6 +70,7 @@ def test_every_tensor_that_safetensors_writes_is_where_its_span_says(read, tenso
     assert_same(data, layout.spans, tensors)
 
 
+@settings(deadline=None)
 @given(arrays(*NUMPY_DTYPES.values()), st.sampled_from([(1, 0), (2, 0), (3, 0)]))
 def test_an_npy_of_any_version_is_where_its_span_says(read, array, version):
     """The array's bytes are the span's, whatever the length of the header before it."""
@@ -82,6 +84,7 @@ def test_an_npy_of_any_version_is_where_its_span_says(read, array, version):
     assert_same(file.getvalue(), layout.spans, {"": array})
 
 
+@settings(deadline=None)
 @given(st.dictionaries(MEMBER_NAMES, arrays(*NUMPY_DTYPES.values()), max_size=6))
 def test_every_array_that_savez_writes_is_where_its_span_says(read, tensors):
     """Members are named as numpy.load names them."""

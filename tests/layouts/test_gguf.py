@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cas.layouts import TensorSpan
@@ -22,6 +22,7 @@ QUANTISED = {
 }  # fmt: skip
 
 
+@settings(deadline=None)
 @given(
     kinds=st.lists(st.sampled_from(sorted(PLAIN)), min_size=1, max_size=6),
     dimensions=st.lists(st.integers(1, 5), max_size=4).map(tuple),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import struct
 import zipfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cas.layouts import TensorSpan
@@ -30,6 +31,7 @@ def contents(data: bytes, spans: tuple[TensorSpan, ...]) -> list[bytes]:
     return [data[span.offset : span.end] for span in spans]
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.text("ab.é", min_size=1, max_size=5),
@@ -188,6 +190,45 @@ def test_an_archive_comment_hides_nothing(read, torch_kit, comment):
 
     assert layout is not None
     assert contents(file.getvalue(), layout.spans) == [b"1234"]
+
+
+def with_zip64_directory(data: bytes) -> bytes:
+    """The same archive with every size and offset of its directory moved into zip64 fields."""
+    end = data.rindex(b"PK\x05\x06")
+    at = start = struct.unpack_from("<L", data, end + 16)[0]
+    directory = b""
+    while at < end:
+        entry = bytearray(data[at : at + 46])
+        stored, raw, name_bytes = struct.unpack_from("<LLH", entry, 20)
+        (offset,) = struct.unpack_from("<L", entry, 42)
+        struct.pack_into("<LLHH", entry, 20, 0xFFFFFFFF, 0xFFFFFFFF, name_bytes, 34)
+        struct.pack_into("<L", entry, 42, 0xFFFFFFFF)
+        other_field, zip64_field = (
+            struct.pack("<HH2s", 0x7777, 2, b"??"),
+            struct.pack("<HHQQQ", 1, 24, raw, stored, offset),
+        )
+        directory += bytes(entry) + data[at + 46 : at + 46 + name_bytes] + other_field + zip64_field
+        at += 46 + name_bytes
+    count = struct.unpack_from("<H", data, end + 10)[0]
+    record = struct.pack("<4sQ12xQQQQ", b"PK\x06\x06", 44, count, count, len(directory), start)
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, start + len(directory), 1)
+    last = struct.pack("<4s4xHHLLH", b"PK\x05\x06", 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    return data[:start] + directory + record + locator + last
+
+
+def test_sizes_and_offsets_beyond_4_gib_are_read(read, torch_kit):
+    """An archive that needs zip64 throughout has the layout of one that does not."""
+    pickled = torch_kit.dict({"w": torch_kit.tensor("0", "FloatStorage", 2, (2,), (1,))})
+    data = torch_kit.zip(pickled, {"0": b"12345678", "1": b"abcd"})
+    wide = with_zip64_directory(data)
+
+    with zipfile.ZipFile(io.BytesIO(wide)) as archive:
+        assert archive.testzip() is None
+    layout = read(wide).layout
+
+    assert layout is not None
+    assert layout == read(data).layout
+    assert contents(wide, layout.spans) == [b"12345678", b"abcd"]
 
 
 def test_other_archives_have_no_tensors(read):
