@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from cas import kernels
 from cas.codecs import zstd
-from cas.codecs.planes import ITEMSIZES, Plan
+from cas.codecs.planes import ITEMSIZES, Plan, plane_pays
 from cas.codecs.zstd import Search
+from cas.format import Buffer
 
 __all__ = ["choose", "pays"]
 
@@ -21,7 +22,8 @@ _WINDOW_BYTES = 8 << 10
 _LEAST_WINDOW_BYTES = 1 << 10  # below, a frame's own header and code table would decide
 _SAMPLED_PART = 32  # at most one byte of so many is sampled, once windows are above their least
 _GUESSES = (4, 8, 2)  # item sizes to try on unknown content, the commonest first
-_THOROUGH_SAVES = 50  # a search for repeats halves the speed, so it must save one byte of so many
+_REPEATS_SAVE = 50  # to look for repeats halves the speed, so it must save one byte of so many
+_FRAME_SEARCHES = (Search.ANY, Search.HARDLY)  # the better one first, for where a sample shows no difference
 
 
 def pays(encoded_bytes: int, raw_bytes: int) -> bool:
@@ -41,16 +43,13 @@ def choose(raw: memoryview, itemsize: int) -> Plan | Search | None:
         itemsize: bytes per item if that is known and is 2, 4 or 8; any other value means unknown.
     """
     sample = _sample(raw)
-    # Repeats may lie further apart than a sample shows, so that here they get the benefit of the doubt.
-    frame_bytes, search = _try(sample, Search.ANY, must_save=0)
+    frame_bytes, search = min(((_size(sample, search), search) for search in _FRAME_SEARCHES), key=lambda t: t[0])
     if itemsize not in ITEMSIZES:
         rough_bytes = {guess: _rough_bytes(sample, guess) for guess in _GUESSES}
         itemsize = min(_GUESSES, key=lambda guess: rough_bytes[guess])
         if frame_bytes < rough_bytes[itemsize]:
             return search if pays(frame_bytes, len(sample)) else None
-    plan_bytes, plan = min(
-        (_try_planes(sample, itemsize, sign_last) for sign_last in (False, True)), key=lambda tried: tried[0]
-    )
+    plan_bytes, plan = min((_try_planes(sample, itemsize, last) for last in (False, True)), key=lambda t: t[0])
     if not pays(min(plan_bytes, frame_bytes), len(sample)):
         return None
     return plan if plan_bytes <= frame_bytes else search
@@ -66,22 +65,25 @@ def _sample(raw: memoryview) -> bytes:
     return b"".join(raw[start : start + window_bytes] for start in starts)
 
 
-def _try(data: bytes, thorough: Search, must_save: int) -> tuple[int, Search]:
-    """The size of a frame, and the search to make it with: the thorough one if that saves ``must_save`` bytes."""
-    quick_bytes, thorough_bytes = (len(zstd.compress(data, search)) for search in (Search.HARDLY, thorough))
-    if thorough_bytes + must_save <= quick_bytes:
-        return thorough_bytes, thorough
-    return quick_bytes, Search.HARDLY
+def _size(data: Buffer, search: Search) -> int:
+    return len(zstd.compress(data, search))
 
 
 def _rough_bytes(sample: bytes, itemsize: int) -> int:
-    planes = kernels.shuffle(sample, itemsize)
-    return sum(min(len(plane), len(zstd.compress(plane, Search.HARDLY))) for plane in planes)
+    return sum(min(len(plane), _size(plane, Search.HARDLY)) for plane in kernels.shuffle(sample, itemsize))
 
 
 def _try_planes(sample: bytes, itemsize: int, sign_last: bool) -> tuple[int, Plan]:
     """What the planes come to together, and how to make them so."""
-    planes = kernels.shuffle(sample, itemsize, sign_last)
-    tried = [_try(plane, Search.LONG, must_save=len(plane) // _THOROUGH_SAVES) for plane in planes]
-    total_bytes = sum(min(len(plane), size) for plane, (size, _) in zip(planes, tried, strict=True))
-    return total_bytes, Plan(itemsize, sign_last, tuple(search for _, search in tried))
+    total_bytes, searches = 0, list[Search | None]()
+    for plane in kernels.shuffle(sample, itemsize, sign_last):
+        quick_bytes = _size(plane, Search.HARDLY)
+        if not plane_pays(quick_bytes, len(plane)):
+            searches.append(None)
+            total_bytes += len(plane)
+            continue
+        long_bytes = _size(plane, Search.LONG)
+        worth_it = long_bytes + len(plane) // _REPEATS_SAVE < quick_bytes
+        searches.append(Search.LONG if worth_it else Search.HARDLY)
+        total_bytes += long_bytes if worth_it else quick_bytes
+    return total_bytes, Plan(itemsize, sign_last, tuple(searches))

@@ -26,20 +26,22 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+import numpy as np
+
 from cas import kernels
-from cas.codecs import zstd
+from cas.codecs import scratch, zstd
 from cas.codecs.zstd import Search
 from cas.errors import CorruptError
 from cas.format import Buffer
 
-__all__ = ["ITEMSIZES", "Plan", "decode_planes", "encode_planes"]
+__all__ = ["ITEMSIZES", "Plan", "decode_planes", "encode_planes", "plane_pays"]
 
 ITEMSIZES = (2, 4, 8)
 
 _HEAD = struct.Struct("<BB")  # itemsize, rotation
 _PLANE = struct.Struct("<BI")  # method, stored size
 _RAW, _ZSTD = 0, 1
-_LEAST_SAVING = 256  # a plane that saves less than one byte of so many stays raw: it is read sooner
+_LEAST_SAVING = 256  # a plane must save one byte of so many
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,31 +51,43 @@ class Plan:
     Attributes:
         itemsize: bytes per item: 2, 4 or 8.
         sign_last: whether to rotate each item left by one bit first.
-        searches: for each plane, lowest byte first, how to look for repeats in it.
+        searches: for each plane, lowest byte first, how to look for repeats in it; None for
+            what looks like noise.
     """
 
     itemsize: int
     sign_last: bool
-    searches: tuple[Search, ...]
+    searches: tuple[Search | None, ...]
 
 
-def encode_planes(raw: Buffer, plan: Plan) -> bytes:
+def plane_pays(stored_bytes: int, plane_bytes: int) -> bool:
+    """Whether a plane's frame is worth keeping: it saves at least 1/256. Less than a whole chunk
+    must save, for zstd reads noise with a few runs in it nearly as fast as memory."""
+    return stored_bytes + plane_bytes // _LEAST_SAVING < plane_bytes
+
+
+def encode_planes(raw: memoryview, plan: Plan) -> bytes:
     """The payload; it may be a little longer than ``raw`` where nothing pays."""
-    view = memoryview(raw)
-    whole_bytes = len(view) - len(view) % plan.itemsize
-    table, stored = bytearray(_HEAD.pack(plan.itemsize, plan.sign_last)), []
-    for plane, search in zip(
-        kernels.shuffle(view[:whole_bytes], plan.itemsize, plan.sign_last), plan.searches, strict=True
-    ):
-        frame = zstd.compress(plane, search)
-        pays = len(frame) + len(plane) // _LEAST_SAVING < len(plane)
-        table += _PLANE.pack(_ZSTD if pays else _RAW, len(frame) if pays else len(plane))
-        stored.append(frame if pays else plane)
-    return b"".join((table, *stored, view[whole_bytes:]))
+    whole_bytes = len(raw) - len(raw) % plan.itemsize
+    planes = kernels.shuffle(raw[:whole_bytes], plan.itemsize, plan.sign_last, scratch.PLANES.take(whole_bytes))
+    table, stored = bytearray(_HEAD.pack(plan.itemsize, plan.sign_last)), list[Buffer]()
+    noise_pays = True
+    for plane, search in zip(planes, plan.searches, strict=True):
+        # Rows of zeros in noise (moments of rows that no batch has met) slip through a sample, but
+        # they are zeros in every plane: one is tried for all.
+        frame = zstd.compress(plane, search or Search.HARDLY) if search or noise_pays else None
+        if frame is not None and plane_pays(len(frame), len(plane)):
+            table += _PLANE.pack(_ZSTD, len(frame))
+            stored.append(frame)
+        else:
+            table += _PLANE.pack(_RAW, len(plane))
+            stored.append(plane)
+            noise_pays = noise_pays and search is not None
+    return b"".join((table, *stored, raw[whole_bytes:]))
 
 
-def decode_planes(payload: Buffer, raw_bytes: int) -> bytes:
-    """The ``raw_bytes`` bytes that the payload stands for.
+def decode_planes(payload: Buffer, raw_bytes: int, out: memoryview | None = None) -> memoryview:
+    """The ``raw_bytes`` bytes that the payload stands for, in ``out``, which has as many, if it is given.
 
     Raises:
         CorruptError: malformed, or the payload of a chunk of another size; found before
@@ -98,5 +112,7 @@ def decode_planes(payload: Buffer, raw_bytes: int) -> bytes:
         stored = view[at : at + stored_bytes]
         planes.append(zstd.decompress(stored, items) if method == _ZSTD else stored)
         at += stored_bytes
-    whole = kernels.unshuffle(planes, bool(rotation))
-    return whole + view[at:] if tail_bytes else whole
+    room = np.empty(raw_bytes, np.uint8).data if out is None else out
+    kernels.unshuffle(planes, bool(rotation), room[: raw_bytes - tail_bytes])
+    room[raw_bytes - tail_bytes :] = view[at:]
+    return room

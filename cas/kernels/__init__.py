@@ -13,6 +13,7 @@ import contextlib
 import os
 from collections.abc import Sequence
 
+import numpy as np
 from blake3 import blake3
 
 from cas.errors import FormatError
@@ -38,7 +39,9 @@ def backend() -> str:
     return _kernels.backend()
 
 
-def shuffle(data: Buffer, itemsize: int, sign_last: bool = False) -> tuple[bytes, ...]:
+def shuffle(
+    data: Buffer, itemsize: int, sign_last: bool = False, out: memoryview | None = None
+) -> tuple[memoryview, ...]:
     """Gather the k-th byte of every item, so that an entropy coder meets like with like.
 
     Args:
@@ -46,26 +49,34 @@ def shuffle(data: Buffer, itemsize: int, sign_last: bool = False) -> tuple[bytes
         itemsize: bytes per item: 2, 4 or 8.
         sign_last: first rotate each item left by one bit. A float's exponent then
             fills the highest plane, where its sign would take the place of its lowest bit.
+        out: writable room for the planes, as many bytes as ``data`` and apart from it. Memory
+            that was written before costs half as much to fill as new memory.
 
     Returns:
-        ``itemsize`` planes, lowest byte first; `unshuffle` is the exact inverse.
+        ``itemsize`` planes, lowest byte first, views of ``out``; `unshuffle` is the exact inverse.
 
     Raises:
-        FormatError: another itemsize, or ``data`` is not a whole number of items.
+        FormatError: another itemsize, ``data`` is not a whole number of items, or ``out`` does not fit.
     """
-    return _kernels.shuffle(_whole_items(data, itemsize), itemsize, sign_last)
+    view = _whole_items(data, itemsize)
+    room = _room(out, len(view))
+    _kernels.shuffle(view, itemsize, sign_last, room)
+    plane_bytes = len(view) // itemsize
+    return tuple(room[k * plane_bytes : (k + 1) * plane_bytes] for k in range(itemsize))
 
 
-def unshuffle(planes: Sequence[Buffer], sign_last: bool = False) -> bytes:
-    """The items whose planes these are: the inverse of `shuffle`.
+def unshuffle(planes: Sequence[Buffer], sign_last: bool = False, out: memoryview | None = None) -> memoryview:
+    """The items whose planes these are: the inverse of `shuffle`, in ``out`` if that is given.
 
     Raises:
-        FormatError: not 2, 4 or 8 planes, or planes of unequal size.
+        FormatError: not 2, 4 or 8 planes, planes of unequal size, or ``out`` does not fit.
     """
     flat = tuple(_flat(plane) for plane in planes)
     if len(flat) not in _ITEMSIZES or len({len(plane) for plane in flat}) != 1:
         raise FormatError(f"planes of {[len(plane) for plane in flat]} bytes; needs 2, 4 or 8 planes of one size")
-    return _kernels.unshuffle(flat, sign_last)
+    room = _room(out, len(flat) * len(flat[0]))
+    _kernels.unshuffle(flat, sign_last, room)
+    return room
 
 
 def difference(data: Buffer, base: Buffer, itemsize: int) -> bytes:
@@ -155,6 +166,14 @@ def _whole_items(data: Buffer, itemsize: int) -> memoryview:
     if len(view) % itemsize:
         raise FormatError(f"{len(view)} bytes are not whole {itemsize}-byte items")
     return view
+
+
+def _room(out: memoryview | None, size_bytes: int) -> memoryview:
+    if out is None:
+        return np.empty(size_bytes, np.uint8).data  # a bytearray would be filled with zeros first
+    if out.readonly or not out.c_contiguous or out.nbytes != size_bytes:
+        raise FormatError(f"needs {size_bytes} writable bytes of room, not {out.nbytes}")
+    return out.cast("B") if out.format != "B" else out
 
 
 def _check_same_size(data: memoryview, base: memoryview) -> None:

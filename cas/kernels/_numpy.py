@@ -25,25 +25,23 @@ def backend() -> str:
     return "NumPy"
 
 
-def shuffle(data: Buffer, itemsize: int, sign_last: bool) -> tuple[bytes, ...]:
-    """`cas.kernels.shuffle`."""
+def shuffle(data: Buffer, itemsize: int, sign_last: bool, out: memoryview) -> None:
+    """`cas.kernels.shuffle`, into ``out``."""
     items = _items(data, itemsize)
     if sign_last:
         items = (items << 1) | (items >> (8 * itemsize - 1))
-    columns = items.view(np.uint8).reshape(-1, itemsize)
-    return tuple(columns[:, k].tobytes() for k in range(itemsize))
+    np.copyto(np.frombuffer(out, np.uint8).reshape(itemsize, -1), items.view(np.uint8).reshape(-1, itemsize).T)
 
 
-def unshuffle(planes: tuple[Buffer, ...], sign_last: bool) -> bytes:
-    """`cas.kernels.unshuffle`."""
+def unshuffle(planes: tuple[Buffer, ...], sign_last: bool, out: memoryview) -> None:
+    """`cas.kernels.unshuffle`, into ``out``."""
     itemsize = len(planes)
-    columns = np.empty((memoryview(planes[0]).nbytes, itemsize), np.uint8)
+    columns = np.frombuffer(out, np.uint8).reshape(-1, itemsize)
     for k, plane in enumerate(planes):
         columns[:, k] = np.frombuffer(plane, np.uint8)
-    items = columns.reshape(-1).view(f"<u{itemsize}")
     if sign_last:
-        items = (items >> 1) | (items << (8 * itemsize - 1))
-    return _bytes(items)
+        items = _items(out, itemsize)
+        np.bitwise_or(items >> 1, items << (8 * itemsize - 1), out=items)
 
 
 def difference(data: Buffer, base: Buffer, itemsize: int) -> bytes:

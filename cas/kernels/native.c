@@ -210,34 +210,25 @@ static int check_itemsize(Py_ssize_t itemsize)
 
 static PyObject *shuffle(PyObject *self, PyObject *args)
 {
-    Py_buffer data;
+    Py_buffer data, out;
     Py_ssize_t itemsize;
     int sign_last;
-    PyObject *planes = NULL;
-    uint8_t *p[MAX_ITEMSIZE];
 
     (void)self;
-    if (!PyArg_ParseTuple(args, "y*np:shuffle", &data, &itemsize, &sign_last))
+    if (!PyArg_ParseTuple(args, "y*npw*:shuffle", &data, &itemsize, &sign_last, &out))
         return NULL;
     if (!check_itemsize(itemsize))
         goto done;
-    if (data.len % itemsize) {
-        PyErr_SetString(PyExc_ValueError, "not whole items");
+    if (data.len % itemsize || out.len != data.len) {
+        PyErr_SetString(PyExc_ValueError, "not whole items, or room of another size");
         goto done;
-    }
-    if (!(planes = PyTuple_New(itemsize)))
-        goto done;
-    for (Py_ssize_t k = 0; k < itemsize; k++) {
-        PyObject *plane = PyBytes_FromStringAndSize(NULL, data.len / itemsize);
-        if (!plane || PyTuple_SetItem(planes, k, plane)) {
-            Py_CLEAR(planes);
-            goto done;
-        }
-        p[k] = (uint8_t *)PyBytes_AsString(plane);
     }
     Py_BEGIN_ALLOW_THREADS
     size_t items = (size_t)(data.len / itemsize);
     unsigned rotation = sign_last ? 1 : 0;
+    uint8_t *p[MAX_ITEMSIZE];
+    for (Py_ssize_t k = 0; k < itemsize; k++)
+        p[k] = (uint8_t *)out.buf + (size_t)k * items;
     if (itemsize == 2)
         split2(data.buf, items, rotation, p[0], p[1]);
     else if (itemsize == 4)
@@ -247,54 +238,48 @@ static PyObject *shuffle(PyObject *self, PyObject *args)
     Py_END_ALLOW_THREADS
 done:
     PyBuffer_Release(&data);
-    return planes;
+    PyBuffer_Release(&out);
+    return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
 }
 
 static PyObject *unshuffle(PyObject *self, PyObject *args)
 {
-    PyObject *planes, *data = NULL;
+    PyObject *planes;
+    Py_buffer out, views[MAX_ITEMSIZE];
     Py_ssize_t itemsize, held = 0;
     int sign_last;
-    Py_buffer views[MAX_ITEMSIZE];
     const uint8_t *p[MAX_ITEMSIZE];
 
     (void)self;
-    if (!PyArg_ParseTuple(args, "O!p:unshuffle", &PyTuple_Type, &planes, &sign_last))
+    if (!PyArg_ParseTuple(args, "O!pw*:unshuffle", &PyTuple_Type, &planes, &sign_last, &out))
         return NULL;
     itemsize = PyTuple_Size(planes);
     if (!check_itemsize(itemsize))
-        return NULL;
-    for (; held < itemsize; held++) {
+        goto done;
+    while (held < itemsize) {
         if (PyObject_GetBuffer(PyTuple_GetItem(planes, held), &views[held], PyBUF_SIMPLE))
             goto done;
         p[held] = views[held].buf;
-        if (views[held].len != views[0].len) {
-            held++;
-            PyErr_SetString(PyExc_ValueError, "planes of unequal length");
+        if (views[held++].len != out.len / itemsize || out.len % itemsize) {
+            PyErr_SetString(PyExc_ValueError, "planes of unequal size, or room of another size");
             goto done;
         }
     }
-    if (views[0].len > PY_SSIZE_T_MAX / itemsize) {
-        PyErr_NoMemory();
-        goto done;
-    }
-    if (!(data = PyBytes_FromStringAndSize(NULL, views[0].len * itemsize)))
-        goto done;
-    uint8_t *to = (uint8_t *)PyBytes_AsString(data);
     Py_BEGIN_ALLOW_THREADS
-    size_t items = (size_t)views[0].len;
+    size_t items = (size_t)(out.len / itemsize);
     unsigned rotation = sign_last ? 1 : 0;
     if (itemsize == 2)
-        join2(to, items, rotation, p[0], p[1]);
+        join2(out.buf, items, rotation, p[0], p[1]);
     else if (itemsize == 4)
-        join4(to, items, rotation, p[0], p[1], p[2], p[3]);
+        join4(out.buf, items, rotation, p[0], p[1], p[2], p[3]);
     else
-        join8(to, items, rotation, p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7]);
+        join8(out.buf, items, rotation, p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7]);
     Py_END_ALLOW_THREADS
 done:
     while (held)
         PyBuffer_Release(&views[--held]);
-    return data;
+    PyBuffer_Release(&out);
+    return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
 }
 
 typedef void item_kernel(const uint8_t *restrict, const uint8_t *restrict, uint8_t *restrict, size_t);
@@ -373,8 +358,8 @@ static PyObject *backend(PyObject *self, PyObject *args)
 }
 
 static PyMethodDef methods[] = {
-    {"shuffle", shuffle, METH_VARARGS, "shuffle(data, itemsize, sign_last) -> tuple of planes"},
-    {"unshuffle", unshuffle, METH_VARARGS, "unshuffle(planes, sign_last) -> data"},
+    {"shuffle", shuffle, METH_VARARGS, "shuffle(data, itemsize, sign_last, out)"},
+    {"unshuffle", unshuffle, METH_VARARGS, "unshuffle(planes, sign_last, out)"},
     {"difference", difference, METH_VARARGS, "difference(data, base, itemsize) -> residual"},
     {"undo_difference", undo_difference, METH_VARARGS, "undo_difference(residual, base, itemsize) -> data"},
     {"gear_boundary", gear_boundary, METH_VARARGS,

@@ -28,7 +28,7 @@ def test_plane_k_holds_byte_k_of_every_item(data, itemsize):
     """Which is all that a reader of the format must know."""
     whole = data[: len(data) - len(data) % itemsize]
 
-    assert shuffle(whole, itemsize) == tuple(whole[k::itemsize] for k in range(itemsize))
+    assert list(shuffle(whole, itemsize)) == [whole[k::itemsize] for k in range(itemsize)]
 
 
 def test_sign_last_gives_the_exponent_a_plane_of_its_own():
@@ -50,7 +50,26 @@ def test_planes_take_any_contiguous_buffer():
     assert shuffle(memoryview(values), 4) == planes
     assert shuffle(bytearray(values.tobytes()), 4) == planes
     assert unshuffle([memoryview(plane) for plane in planes]) == values.tobytes()
-    assert shuffle(memoryview(np.empty((0, 3), "<f4")), 4) == (b"",) * 4
+    assert [len(plane) for plane in shuffle(memoryview(np.empty((0, 3), "<f4")), 4)] == [0] * 4
+
+
+def test_room_is_filled_and_handed_back():
+    """So that a caller may use the same memory again and again."""
+    values, room = np.arange(24, dtype="<u4"), bytearray(96)
+
+    planes = shuffle(memoryview(values), 4, out=memoryview(room))
+
+    assert b"".join(planes) == room
+    assert unshuffle([bytes(plane) for plane in planes], out=memoryview(room)) == values.tobytes() == room
+
+
+@pytest.mark.parametrize("room", [bytes(96), bytearray(95), bytearray(97), memoryview(bytearray(192))[::2]])
+def test_room_that_does_not_fit_is_refused(room):
+    """Too little or too much, not writable, or with gaps."""
+    with pytest.raises(FormatError, match="96 writable bytes"):
+        shuffle(bytes(96), 4, out=memoryview(room))
+    with pytest.raises(FormatError, match="96 writable bytes"):
+        unshuffle([bytes(24)] * 4, out=memoryview(room))
 
 
 @pytest.mark.parametrize("itemsize", [-4, 0, 1, 3, 16, 1 << 70])
