@@ -17,8 +17,8 @@ ARGUMENTS: dict[str, tuple[object, ...]] = {
 
 
 def classes(root: type[CasError] = CasError) -> list[type[CasError]]:
-    """``root`` and all that cas derives from it, wherever it is defined."""
-    children = [child for child in root.__subclasses__() if child.__module__.startswith("cas.")]
+    """``root`` and its kinds; a module's private subclass of one of them counts as that."""
+    children = [child for child in root.__subclasses__() if child.__module__ == errors.__name__]
     return [root, *(kind for child in children for kind in classes(child))]
 
 

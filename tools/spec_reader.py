@@ -57,22 +57,18 @@ EMPTY = digest(b"")
 # -- 2. canonical bytes. A value is (type, content), so that no two types are ever equal.
 
 Value = tuple[str, Any]
-UNSIGNED = {0xCC: (1, 2**7), 0xCD: (2, 2**8), 0xCE: (4, 2**16), 0xCF: (8, 2**32)}
+UNSIGNED = {0xCC: (1, 2**7), 0xCD: (2, 2**8), 0xCE: (4, 2**16), 0xCF: (8, 2**32)}  # bytes, least number
 SIGNED = {0xD0: (1, -(2**5)), 0xD1: (2, -(2**7)), 0xD2: (4, -(2**15)), 0xD3: (8, -(2**31))}
-SIZED = {
-    0xD9: ("text", 1, 2**5),
-    0xDA: ("text", 2, 2**8),
-    0xDB: ("text", 4, 2**16),
-    0xC4: ("binary", 1, 0),
-    0xC5: ("binary", 2, 2**8),
-    0xC6: ("binary", 4, 2**16),
-    0xDC: ("list", 2, 2**4),
-    0xDD: ("list", 4, 2**16),
-    0xDE: ("map", 2, 2**4),
-    0xDF: ("map", 4, 2**16),
-    0xC7: ("extension", 1, 0),
-    0xC8: ("extension", 2, 2**8),
-    0xC9: ("extension", 4, 2**16),
+SIZED = {  # first byte: kind, bytes of length, the least length that needs them
+    first + place: (kind, width, least)
+    for kind, first, widths in (
+        ("text", 0xD9, ((1, 2**5), (2, 2**8), (4, 2**16))),
+        ("binary", 0xC4, ((1, 0), (2, 2**8), (4, 2**16))),
+        ("extension", 0xC7, ((1, 0), (2, 2**8), (4, 2**16))),
+        ("list", 0xDC, ((2, 2**4), (4, 2**16))),
+        ("map", 0xDE, ((2, 2**4), (4, 2**16))),
+    )
+    for place, (width, least) in enumerate(widths)
 }
 
 
@@ -106,22 +102,14 @@ def read_value(source: Bytes, depth: int) -> Value:
         return "integer", first - 256
     if first in (0xC0, 0xC2, 0xC3):
         return ("null", None) if first == 0xC0 else ("boolean", first == 0xC3)
-    if first in UNSIGNED:
-        size, least = UNSIGNED[first]
-        number = source.number(size)
-        need(number >= least, "long form")
+    if first in UNSIGNED or first in SIGNED:
+        size, bound = (UNSIGNED | SIGNED)[first]
+        number = source.number(size, signed=first in SIGNED)
+        need(number < bound if first in SIGNED else number >= bound, "long form")
         return "integer", number
-    if first in SIGNED:
-        size, bound = SIGNED[first]
-        number = source.number(size, signed=True)
-        need(number < bound, "long form")
-        return "integer", number
-    if first <= 0x8F:
-        return read_sized(source, "map", first - 0x80, depth)
-    if first <= 0x9F:
-        return read_sized(source, "list", first - 0x90, depth)
     if first <= 0xBF:
-        return read_sized(source, "text", first - 0xA0, depth)
+        kind, base = ("map", 0x80) if first <= 0x8F else ("list", 0x90) if first <= 0x9F else ("text", 0xA0)
+        return read_sized(source, kind, first - base, depth)
     if 0xD4 <= first <= 0xD8:
         return read_sized(source, "extension", 1 << (first - 0xD4), depth)
     need(first in SIZED, "no value begins so")
@@ -232,13 +220,8 @@ def read_tree(data: bytes) -> dict[str, Any]:
 def read_chunk_fields(data: bytes) -> dict[str, Any]:
     codec, zero, stored, raw, name, base = struct.unpack("<HHII32s32s", data)
     need(zero == 0 and 1 <= raw <= 2**24 and 1 <= stored <= raw, "chunk")
-    return {
-        "digest": name,
-        "stored_bytes": stored,
-        "raw_bytes": raw,
-        "codec": codec,
-        "base": base if any(base) else None,
-    }
+    under = base if any(base) else None
+    return {"digest": name, "stored_bytes": stored, "raw_bytes": raw, "codec": codec, "base": under}
 
 
 def read_pack(data: bytes) -> list[dict[str, Any]]:
@@ -299,7 +282,10 @@ def read_manifest(data: bytes, key: bytes) -> dict[str, Any]:
     need({chunk["pack"] for chunk in chunks} == set(packs), "packs without chunks")
     rows = [row(value, "binary", "binary") for value in body["recipes"]]
     need(ascending([blob for blob, _ in rows]), "order of recipes")
-    recipes = {blob: [n for (n,) in struct.iter_unpack("<I", numbers)] for blob, numbers in rows if fits(blob, numbers)}
+    recipes = {}
+    for blob, numbers in rows:
+        need(len(blob) == 32 and len(numbers) % 4 == 0, "recipe")
+        recipes[blob] = [number for (number,) in struct.iter_unpack("<I", numbers)]
     blobs = {blob for _, _, _, blob in tree["files"]}
     need(recipes.keys() <= blobs and all(len(numbers) >= 2 for numbers in recipes.values()), "recipes")
     used: set[int] = set()
@@ -320,11 +306,6 @@ def read_manifest(data: bytes, key: bytes) -> dict[str, Any]:
             need(below is None, "bases")
     need(len(used) == len(chunks), "stray chunks")
     return {"tree": tree, "chunks": chunks, "recipes": recipes}
-
-
-def fits(blob: bytes, numbers: bytes) -> bool:
-    need(len(blob) == 32 and len(numbers) % 4 == 0, "recipe")
-    return True
 
 
 # -- 7 to 10. commits, refs, leases, format.json
@@ -477,6 +458,24 @@ def read_chunk(store: Path, chunks: list[dict[str, Any]], number: int) -> bytes:
     raw = decode_chunk(chunk["codec"], stored, chunk["raw_bytes"])
     sound(digest(raw) == chunk["digest"], "chunk")
     return raw
+
+
+# -- 16. bundles
+
+
+def read_bundle(data: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    """The tree of a bundle, and the content of each of its files."""
+    magic(data, b"CASBNDL")
+    size = int.from_bytes(data[8:16], "little")
+    at = 16 + size
+    sound(at <= len(data), "cut short")
+    tree, contents = read_tree(data[16:at]), []
+    for path, size, _, blob in tree["files"]:
+        contents.append(data[at : at + size])
+        sound(digest(contents[-1]) == blob, path)
+        at += size
+    sound(at == len(data), "cut short, or something follows")
+    return tree, contents
 
 
 def main(arguments: list[str]) -> int:

@@ -172,18 +172,17 @@ def _with_bases(chunks: Set[Digest], locations: Mapping[Digest, Location]) -> se
     """``chunks`` and every base that decoding them needs; all must have locations."""
     needed = set(chunks)
     for chunk in chunks:
-        digest = chunk
-        for _ in range(1 + MAX_BASES):
+        digest, bases = chunk, 0
+        while True:
             location = locations.get(digest)
             if location is None or location.entry.digest != digest:
                 raise FormatError(f"chunk {chunk} needs {digest}, which has no location")
-            base = location.entry.base
-            if base is None:
+            if (base := location.entry.base) is None:
                 break
+            if (bases := bases + 1) > MAX_BASES:
+                raise FormatError(f"chunk {chunk} has more than {MAX_BASES} bases under each other, or is one of them")
             needed.add(base)
             digest = base
-        else:
-            raise FormatError(f"chunk {chunk} has more than {MAX_BASES} bases under each other, or is one of them")
     return needed
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from cas.errors import FormatError
 
-__all__ = ["MAX_COMPONENT_BYTES", "MAX_PATH_BYTES", "check_path", "parents"]
+__all__ = ["MAX_COMPONENT_BYTES", "MAX_PATH_BYTES", "check_path"]
 
 MAX_PATH_BYTES = 4096
 MAX_COMPONENT_BYTES = 255
@@ -33,9 +33,3 @@ def check_path(path: str) -> str:
     if len(encoded) > MAX_COMPONENT_BYTES < max(map(len, encoded.split(b"/"))):
         raise FormatError(f"path {path[:80]!r} has a name longer than {MAX_COMPONENT_BYTES} bytes")
     return path
-
-
-def parents(path: str) -> list[str]:
-    """Every directory above ``path``, outermost first: ``a/b/c`` gives ``a``, ``a/b``."""
-    parts = path.split("/")
-    return ["/".join(parts[:n]) for n in range(1, len(parts))]

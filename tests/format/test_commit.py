@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cas.errors import CorruptError, FormatError
@@ -47,12 +47,14 @@ def test_what_is_written_is_read(made: Commit) -> None:
 
 
 @given(commits, commits)
+@settings(max_examples=50)
 def test_the_id_is_what_was_said(one: Commit, other: Commit) -> None:
     """Two commits have one id only if they have the same bytes."""
     assert (one.id == other.id) == (one.encode() == other.encode())
 
 
 @given(commits, st.data())
+@settings(max_examples=50)
 def test_any_change_is_found_by_the_id(made: Commit, data: st.DataObject) -> None:
     """A flipped bit, a cut and a continuation are corrupt, never another commit."""
     good = made.encode()
