@@ -156,6 +156,8 @@ class Store:
         """
         from cas.checkpoint.checkpoint import Checkpoint
 
+        if ref is not None:
+            _check_own_name(ref)
         parents = [parents] if isinstance(parents, str) else list(parents)
         about = Commit(
             EMPTY,  # not known yet: the repository fills it in
@@ -261,8 +263,7 @@ class Store:
         Raises:
             ConflictError: the name points elsewhere, and ``force`` was not given.
         """
-        if name.partition("/")[0] == DETACHED:
-            raise RefusedError(f"names under {DETACHED}/ belong to commits that nobody named; choose another")
+        _check_own_name(name)
         commit = self._commit_of(rev)
         tip = self.repository.refs.find(name)
         if tip is not None and tip.commit == commit.id:
@@ -328,6 +329,11 @@ class Store:
         tree = self.repository.reader.manifest(digest).tree
         commit, name = self.repository.commit(digest, ref=ref, about=about)
         return PutResult(digest, commit, name, len(tree.files), tree.size_bytes, 0, 0)
+
+
+def _check_own_name(name: str) -> None:
+    if name.partition("/")[0] == DETACHED:
+        raise RefusedError(f"names under {DETACHED}/ belong to commits that nobody named; choose another")
 
 
 def default_author() -> str:

@@ -9,7 +9,7 @@ from sqlalchemy import Column, Connection, bindparam, select
 from cas.errors import FormatError
 from cas.format import EMPTY, Digest, Manifest
 from cas.format.digest import DIGEST_BYTES
-from cas.index.rows import bounded, insert_new, select_in
+from cas.index.rows import bounded, by_raw, insert_new, select_in
 from cas.index.schema import blobs, checkpoints
 
 __all__ = ["add_checkpoint", "find_blobs", "find_prefix"]
@@ -31,8 +31,9 @@ def add_checkpoint(connection: Connection, manifest: Manifest) -> None:
 
 def find_blobs(connection: Connection, digests: Iterable[Digest | bytes]) -> dict[Digest, Digest]:
     """For each known blob a checkpoint whose manifest has its recipe."""
-    rows = select_in(connection, _FIND_BLOBS, digests)
-    return {Digest(blob): Digest(checkpoint) for blob, checkpoint in rows}
+    wanted = by_raw(digests)
+    rows = select_in(connection, _FIND_BLOBS, wanted)
+    return {wanted[blob]: Digest(checkpoint) for blob, checkpoint in rows}
 
 
 def find_prefix(connection: Connection, key: Column[bytes], prefix: str) -> list[Digest]:

@@ -28,7 +28,8 @@ __all__ = ["BUSY_TIMEOUT_S", "Database"]
 
 BUSY_TIMEOUT_S = 30.0
 _CONNECT_TIMEOUT_S = 10
-_POOL_SIZE = 32  # no more worker threads than this read at once
+# Connections kept between calls, each with a cache of its own; more are made while more threads are at it.
+_POOL = {"pool_size": 4, "max_overflow": -1}
 
 _PRAGMAS = (
     "foreign_keys = ON",
@@ -141,7 +142,7 @@ def _sqlite(address: Address, busy_timeout_s: float) -> Engine:
         "sqlite+pysqlite://",
         creator=lambda: _connect_sqlite(address, busy_timeout_s),
         hide_parameters=True,
-        **({"poolclass": StaticPool} if path is None else {"poolclass": QueuePool, "pool_size": _POOL_SIZE}),
+        **({"poolclass": StaticPool} if path is None else {"poolclass": QueuePool, **_POOL}),
     )
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -193,7 +194,7 @@ def _postgres(address: Address) -> Engine:
             connect_args={"connect_timeout": _CONNECT_TIMEOUT_S},
             hide_parameters=True,
             pool_pre_ping=True,
-            pool_size=_POOL_SIZE,
+            **_POOL,
         )
     except ModuleNotFoundError as error:
         raise RefusedError("an index in PostgreSQL needs psycopg; run `pip install 'cas[postgres]'`") from error

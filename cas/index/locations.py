@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from cas.format import Digest, Location, PackEntry
-from cas.index.rows import insert_new, select_in
+from cas.index.rows import by_raw, insert_new, select_in
 from cas.index.schema import chunks, packs
 
 __all__ = ["add_pack", "find_chunks", "has_pack"]
@@ -53,14 +53,16 @@ def has_pack(connection: Connection, pack: Digest, generation: int) -> bool:
 
 def find_chunks(connection: Connection, digests: Iterable[Digest | bytes], generation: int) -> dict[Digest, Location]:
     """The places of those chunks that are known to be present."""
-    found: dict[Digest, Location] = {}
+    wanted = by_raw(digests)
     pack_digests: dict[bytes, Digest] = {}
+    found: dict[Digest, Location] = {}
     for raw_digest, raw_pack, offset, stored_bytes, raw_bytes, codec, base in select_in(
-        connection, _FIND_CHUNKS, digests, generation
+        connection, _FIND_CHUNKS, wanted, generation
     ):
-        digest = Digest(raw_digest)
+        digest = wanted[raw_digest]
         pack = pack_digests.get(raw_pack) or pack_digests.setdefault(raw_pack, Digest(raw_pack))
-        if (other := found.get(digest)) is None or pack < other.pack:
-            entry = PackEntry(digest, offset, stored_bytes, raw_bytes, codec, Digest(base) if base else None)
-            found[digest] = Location(pack, entry)
+        entry = PackEntry(digest, offset, stored_bytes, raw_bytes, codec, Digest(base) if base else None)
+        place = Location(pack, entry)
+        if pack < found.setdefault(digest, place).pack:
+            found[digest] = place
     return found

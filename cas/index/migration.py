@@ -25,7 +25,7 @@ __all__ = ["SCHEMA_VERSION", "drop_schema", "ensure_schema", "migrations_folder"
 SCHEMA_VERSION = "0001"  # the newest revision in migrations/versions; their names sort by age
 
 _SQLITE_FILES = ("", "-wal", "-shm", "-journal")
-_alembic = threading.Lock()  # Alembic hands the migration its context in module globals
+_alembic_lock = threading.Lock()  # Alembic hands the migration its context in module globals
 
 
 def migrations_folder() -> Path:
@@ -128,7 +128,7 @@ def _migrate(connection: Connection, migrations: Path, name: str) -> None:
     config.attributes["connection"] = connection
     config.attributes["version_table"] = VERSION_TABLE
     try:
-        with _alembic:
+        with _alembic_lock:
             command.upgrade(config, "head")
     except CommandError as error:
         raise _unknown(str(read_version(connection)), name) from error

@@ -16,10 +16,15 @@ from sqlalchemy import Connection, Table
 
 from cas.format import Digest
 
-__all__ = ["MAX_INTEGER", "bounded", "insert_new", "select_in"]
+__all__ = ["MAX_INTEGER", "bounded", "by_raw", "insert_new", "select_in"]
 
 _BATCH_ROWS = 500  # keys in one IN (…): fewer cost more calls, more are slower in SQLite
 MAX_INTEGER = (1 << 63) - 1
+
+
+def by_raw(digests: Iterable[Digest | bytes]) -> dict[bytes, Digest]:
+    """Each distinct digest under its raw bytes."""
+    return {digest.raw: digest for digest in (one if isinstance(one, Digest) else Digest(one) for one in digests)}
 
 
 def bounded(number: int) -> int:
@@ -27,22 +32,20 @@ def bounded(number: int) -> int:
     return max(-MAX_INTEGER - 1, min(number, MAX_INTEGER))
 
 
-def select_in(
-    connection: Connection, query: str, digests: Iterable[Digest | bytes], *parameters: Any
-) -> Iterator[Sequence[Any]]:
-    """The rows of a query that ends in ``IN``, for distinct digests, in no order.
+def select_in(connection: Connection, query: str, keys: Iterable[bytes], *parameters: Any) -> Iterator[Sequence[Any]]:
+    """The rows of a query that ends in ``IN``, for any number of keys, in no order.
 
     Args:
         connection: to read by.
         query: with a ``?`` for each of ``parameters``, in their order, all before the ``IN``.
-        digests: as many as there are.
+        keys: distinct.
         parameters: other values.
     """
     mark = _mark(connection)
     query = query.replace("?", mark)
-    raw = sorted({digest.raw if isinstance(digest, Digest) else digest for digest in digests})
-    for start in range(0, len(raw), _BATCH_ROWS):
-        batch = raw[start : start + _BATCH_ROWS]
+    wanted = sorted(keys)
+    for start in range(0, len(wanted), _BATCH_ROWS):
+        batch = wanted[start : start + _BATCH_ROWS]
         marks = ", ".join([mark] * len(batch))
         yield from connection.exec_driver_sql(f"{query} ({marks})", (*parameters, *batch)).all()
 

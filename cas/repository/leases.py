@@ -12,6 +12,7 @@ import time
 
 from cas.errors import ConflictError
 from cas.format import Lease
+from cas.format.ref import sequence_of
 from cas.repository.keys import GENERATIONS
 from cas.storage.base import Storage
 
@@ -24,7 +25,8 @@ _TRIES = 10
 
 def current_generation(storage: Storage) -> int:
     """The store's generation: the highest number under ``generations/``, 0 before the first gc."""
-    return max((int(info.key.rpartition("/")[2]) for info in storage.list(f"{GENERATIONS}/")), default=0)
+    numbers = (sequence_of(info.key[len(GENERATIONS) + 1 :]) for info in storage.list(f"{GENERATIONS}/"))
+    return max((number for number in numbers if number is not None), default=0)
 
 
 class HeldLease:

@@ -18,28 +18,30 @@ from typing import TypeVar
 from blake3 import blake3
 
 from cas.codecs import decode
-from cas.errors import CasError, CorruptError, FormatError, NotFoundError
+from cas.errors import CasError, CorruptError, NotFoundError
 from cas.format import Buffer, ChunkRef, Commit, Digest, Location, Manifest, TreeEntry
+from cas.repository.cache import ChunkCache
 from cas.repository.keys import COMMITS, MANIFESTS, PACKS, object_key
 from cas.storage.base import Storage
 
 __all__ = ["Reader"]
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 _RUN_BYTES = 8 << 20  # raw bytes of one task: long enough to be worth a request, short enough to overlap
 _GAP_BYTES = 64 << 10  # reading this much for nothing costs less than another request
-_MAX_BASES = 64
 _MANIFESTS_KEPT = 64
 
-_Read = tuple[Location, T, Buffer, Buffer]  # where it lay, the caller's own, encoded bytes, raw bytes
+_Run = list[tuple[Location, T]]  # where chunks lie, in one range of one pack, and what the caller has with each
 
 
 class Reader:
     """Reads one store. Methods may be called from any thread."""
 
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
+    def __init__(self, storage: Storage, cache: ChunkCache | None = None) -> None:
+        """Read ``storage``, and keep in ``cache`` what was fetched, and look there first."""
+        self._storage, self._cache = storage, cache
         self._threads = max(2, os.cpu_count() or 2)
         self._manifest = lru_cache(_MANIFESTS_KEPT)(self._read_manifest)
 
@@ -86,25 +88,27 @@ class Reader:
             sink: called in the thread that verified a chunk, right after it did.
 
         Yields:
-            What came with each chunk, and its bytes, in the order of ``work``.
+            What came with each chunk, and its bytes, in the order of ``work``. Once the iterator
+            is closed or exhausted, no ``sink`` runs any more.
         """
         located = ((manifest.locations[chunk.digest], tag) for chunk, tag in work)
-        for _, tag, _, raw in self._read(manifest, located, sink):
-            yield tag, raw
+        return self._ahead(located, lambda run: self._raw_run(manifest, run, sink))
 
     def read_encoded(self, manifest: Manifest, locations: Iterable[Location]) -> Iterator[tuple[Location, Buffer]]:
         """Chunks as they are stored, in order; each was decoded and held to its digest before it comes."""
-        for location, _, encoded, _ in self._read(manifest, ((location, None) for location in locations), None):
-            yield location, encoded
 
-    def _read(
-        self, manifest: Manifest, located: Iterable[tuple[Location, T]], sink: Callable[[T, Buffer], None] | None
-    ) -> Iterator[_Read[T]]:
+        def read(run: _Run[None]) -> list[tuple[Location, Buffer]]:
+            return [(location, encoded) for location, _, encoded, _ in self._fetch_run(manifest, run)]
+
+        return self._ahead(((location, None) for location in locations), read)
+
+    def _ahead(self, located: Iterable[tuple[Location, T]], read: Callable[[_Run[T]], list[R]]) -> Iterator[R]:
+        """``read`` of every run, by a few threads ahead of the caller, in order."""
         with ThreadPoolExecutor(self._threads, thread_name_prefix="cas-read") as pool:
-            waiting: deque[Future[list[_Read[T]]]] = deque()
+            waiting: deque[Future[list[R]]] = deque()
             try:
                 for run in _runs(located):
-                    waiting.append(pool.submit(self._read_run, manifest, run, sink))
+                    waiting.append(pool.submit(read, run))
                     if len(waiting) > self._threads + 1:
                         yield from waiting.popleft().result()
                 while waiting:
@@ -112,6 +116,53 @@ class Reader:
             finally:
                 for future in waiting:
                     future.cancel()
+
+    def _raw_run(
+        self, manifest: Manifest, run: _Run[T], sink: Callable[[T, Buffer], None] | None
+    ) -> list[tuple[T, Buffer]]:
+        """The chunks of a run, each handed to ``sink`` as soon as it was verified."""
+        done = []
+        for tag, raw in self._iter_run(manifest, run):
+            if sink is not None:
+                sink(tag, raw)
+            done.append((tag, raw))
+        return done
+
+    def _iter_run(self, manifest: Manifest, run: _Run[T]) -> Iterator[tuple[T, Buffer]]:
+        if self._cache is not None:
+            yield from self._cached_run(self._cache, manifest, run)
+        else:
+            for _, tag, _, raw in self._fetch_run(manifest, run):
+                yield tag, raw
+
+    def _cached_run(self, cache: ChunkCache, manifest: Manifest, run: _Run[T]) -> Iterator[tuple[T, Buffer]]:
+        """The chunks of a run from the node's cache, and those it lacks from the storage."""
+        digests = [location.entry.digest for location, _ in run]
+        found: dict[Digest, Buffer] = {}
+        _look(cache, digests, found)
+        if len(found) < len(set(digests)):
+            # Whoever comes second finds what the first has fetched: a node downloads once.
+            with cache.fetching(digests[0]):
+                _look(cache, digests, found)
+                lacking = [(location, None) for location, _ in run if location.entry.digest not in found]
+                for part in _runs(lacking):
+                    for location, _, _, raw in self._fetch_run(manifest, part):
+                        cache.add(location.entry.digest, raw)
+                        found[location.entry.digest] = raw
+        for location, tag in run:
+            yield tag, found[location.entry.digest]
+
+    def _fetch_run(self, manifest: Manifest, run: _Run[T]) -> Iterator[tuple[Location, T, Buffer, Buffer]]:
+        """The chunks of a run by one ranged read: where each lay, its tag, its encoded and its raw bytes, verified."""
+        first, last = run[0][0], run[-1][0]
+        start = first.entry.offset
+        data = memoryview(self._read_range(first, last.entry.end - start))
+        for location, tag in run:
+            encoded = data[location.entry.offset - start : location.entry.end - start]
+            yield location, tag, encoded, self._verify(manifest, location, encoded)
+
+    def _read_range(self, location: Location, size_bytes: int) -> bytes:
+        return self._storage.read_range(object_key(PACKS, location.pack), location.entry.offset, size_bytes)
 
     def _read_manifest(self, checkpoint: Digest) -> Manifest:
         key = object_key(MANIFESTS, checkpoint)
@@ -121,33 +172,14 @@ class Reader:
             raise NotFoundError(f"no checkpoint {checkpoint} in {self._storage.url}") from error
         return Manifest.decode(data, checkpoint, key)
 
-    def _read_run(
-        self, manifest: Manifest, run: list[tuple[Location, T]], sink: Callable[[T, Buffer], None] | None
-    ) -> list[_Read[T]]:
-        first, last = run[0][0], run[-1][0]
-        start = first.entry.offset
-        data = memoryview(self._read_range(first, last.entry.end - start))
-        done: list[_Read[T]] = []
-        for location, tag in run:
-            encoded = data[location.entry.offset - start : location.entry.end - start]
-            raw = self._verify(manifest, location, encoded, _MAX_BASES)
-            if sink is not None:
-                sink(tag, raw)
-            done.append((location, tag, encoded, raw))
-        return done
-
-    def _read_range(self, location: Location, size_bytes: int) -> bytes:
-        return self._storage.read_range(object_key(PACKS, location.pack), location.entry.offset, size_bytes)
-
-    def _verify(self, manifest: Manifest, location: Location, encoded: Buffer, bases_left: int) -> Buffer:
+    def _verify(self, manifest: Manifest, location: Location, encoded: Buffer) -> Buffer:
+        """Decode a chunk, its bases first, and hold it to its digest."""
         entry = location.entry
         where = f"chunk {entry.digest} at {entry.offset} of {object_key(PACKS, location.pack)}"
         base: Buffer | None = None
-        if entry.base is not None:
-            if not bases_left:
-                raise FormatError(f"{where} needs more than {_MAX_BASES} bases in a row")
+        if entry.base is not None:  # a manifest has checked that this ends
             under = manifest.locations[entry.base]
-            base = self._verify(manifest, under, self._read_range(under, under.entry.stored_bytes), bases_left - 1)
+            base = self._verify(manifest, under, self._read_range(under, under.entry.stored_bytes))
         try:
             raw = decode(entry.codec, encoded, entry.raw_bytes, base)
         except CorruptError as error:
@@ -159,9 +191,15 @@ class Reader:
         return raw
 
 
-def _runs(located: Iterable[tuple[Location, T]]) -> Iterator[list[tuple[Location, T]]]:
+def _look(cache: ChunkCache, digests: Iterable[Digest], found: dict[Digest, Buffer]) -> None:
+    for digest in digests:
+        if digest not in found and (raw := cache.find(digest)) is not None:
+            found[digest] = raw
+
+
+def _runs(located: Iterable[tuple[Location, T]]) -> Iterator[_Run[T]]:
     """Split work, in its order, into runs that one ranged read of a pack can serve."""
-    run: list[tuple[Location, T]] = []
+    run: _Run[T] = []
     raw_bytes = 0
     for location, tag in located:
         if run:

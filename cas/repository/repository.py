@@ -20,6 +20,7 @@ from cas.format import Commit, Digest, RefRecord, StoreFormat
 from cas.format.store_format import FORMAT_KEY
 from cas.index import Index, upgrade
 from cas.progress import SILENT, Progress
+from cas.repository.cache import ChunkCache, cache_bytes
 from cas.repository.keys import COMMITS, PACKS, object_key
 from cas.repository.locate import INDEX_NAME, index_url, user_store
 from cas.repository.reader import Reader
@@ -67,7 +68,7 @@ class Repository:
 
     def __init__(self, storage: Storage, declared: StoreFormat) -> None:
         self.storage, self.declared = storage, declared
-        self.reader = Reader(storage)
+        self.reader = Reader(storage, _node_cache(storage))
         self.refs = Refs(storage)
         self._writer: Writer | None = None
         self._writing = threading.RLock()
@@ -289,6 +290,13 @@ class Repository:
             return None
         self.index.set_ref(record)
         return record
+
+
+def _node_cache(storage: Storage) -> ChunkCache | None:
+    """The node's cache, for a storage that is not on this machine anyway."""
+    near = storage.local_path is not None or storage.url.startswith("memory:")
+    limit_bytes = 0 if near else cache_bytes()
+    return ChunkCache(limit_bytes) if limit_bytes else None
 
 
 def _refuse_occupied(storage: Storage) -> None:

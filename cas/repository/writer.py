@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import chain
 
 from blake3 import blake3
 
@@ -130,9 +129,7 @@ class Writer:
             ),
             empty_directories,
         )
-        used = {chunk.digest for recipe in recipes for chunk in recipe.chunks}
-        manifest = Manifest.of(tree, recipes, _with_bases(used, put.locations))
-        self.publish(manifest)
+        self.publish(Manifest.of(tree, recipes, put.locations.values()))
         return Stored(tree, put.new_bytes, self._packer.written_bytes - written_before)
 
     def add_encoded(self, entry: PackEntry, encoded: Buffer) -> None:
@@ -308,18 +305,3 @@ def _readable(at: Location, found: dict[Digest, Location]) -> bool:
             return False
         at = found[base]
     return True
-
-
-def _with_bases(used: set[Digest], locations: dict[Digest, Location]) -> Iterator[Location]:
-    """The locations of ``used`` and of the bases they need, each once."""
-    seen: set[Digest] = set()
-    waiting = list(chain(used))
-    while waiting:
-        digest = waiting.pop()
-        if digest in seen:
-            continue
-        seen.add(digest)
-        location = locations[digest]
-        yield location
-        if location.entry.base is not None:
-            waiting.append(location.entry.base)

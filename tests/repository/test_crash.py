@@ -8,13 +8,13 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from cas.testing.faults import Crash, CrashAt, FailAt
 
 from cas.errors import NotFoundError, StorageError
 from cas.format import StoreFormat
 from cas.maintenance import fsck
 from cas.repository import BytesSource, Repository
-from cas.storage import open_storage
+from cas.storage import Storage, open_storage
+from cas.testing.faults import Crash, CrashAt, FailAt
 
 OLD = {"weights": b"old" * 1000, "state": b"1"}
 NEW = {"weights": b"new" * 1000, "state": b"2"}
