@@ -9,17 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cas.errors import NotFoundError
 from cas.format import Digest
 from cas.format.pack import FOOTER_BYTES, Footer, PackEntry, decode_toc
-from cas.index import Index
 from cas.progress import SILENT, Progress
 from cas.repository.keys import COMMITS, MANIFESTS, PACKS, digest_of, object_key
 from cas.repository.leases import current_generation
 from cas.repository.reader import Reader
 from cas.repository.refs import Refs
 from cas.storage.base import Storage
+
+if TYPE_CHECKING:
+    from cas.index import Index
 
 __all__ = ["Rebuilt", "catch_up", "read_toc", "rebuild"]
 

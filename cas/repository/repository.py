@@ -13,12 +13,13 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from cas.clock import now_us
 from cas.errors import ConflictError, NotFoundError, RefusedError
 from cas.format import Commit, Digest, RefRecord, StoreFormat
 from cas.format.store_format import FORMAT_KEY
-from cas.index import Index, upgrade
+from cas.index import open_index, upgrade
 from cas.progress import SILENT, Progress
 from cas.repository.cache import ChunkCache, cache_bytes
 from cas.repository.keys import COMMITS, PACKS, object_key
@@ -30,6 +31,9 @@ from cas.repository.revisions import Revision, resolve
 from cas.repository.source import Source
 from cas.repository.writer import Stored, Writer
 from cas.storage import Storage, open_storage
+
+if TYPE_CHECKING:
+    from cas.index import Index
 
 __all__ = ["PutResult", "Repository"]
 
@@ -70,6 +74,7 @@ class Repository:
         self.storage, self.declared = storage, declared
         self.reader = Reader(storage, _node_cache(storage))
         self.refs = Refs(storage)
+        self._tips: dict[str, RefRecord] = {}  # where this session left refs; `advance` finds out if that is old
         self._writer: Writer | None = None
         self._writing = threading.RLock()
 
@@ -133,7 +138,7 @@ class Repository:
     @cached_property
     def index(self) -> Index:
         """The index, opened now; one that is new to a store that is not is rebuilt first."""
-        index = Index.open(self.index_url)
+        index = open_index(self.index_url)
         index.bind(self.declared.store_id)
         if index.is_empty() and next(iter(self.storage.list(f"{PACKS}/")), None) is not None:
             rebuild(self.storage, self.declared.store_id, index, self.reader, self.refs)
@@ -203,22 +208,13 @@ class Repository:
             self._try_advance(detached_name(commit.id), commit.id, 0)
             return commit, detached_name(commit.id)
         for _ in range(_REF_TRIES):
-            tip = self.refs.find(ref)
+            tip = self._tips.get(ref) or self.refs.find(ref)
             if not about.parents and tip is not None and tip.commit is not None:
                 commit = replace(commit, parents=(tip.commit,))
             commit = self.add_commit(commit)
             if self._try_advance(ref, commit.id, tip.sequence if tip else 0):
                 return commit, ref
         raise ConflictError(f"ref {ref!r} moved {_REF_TRIES} times while it was to be moved; try again")
-
-    def adopt(self, commit: Commit, ref: str | None) -> tuple[Commit, str]:
-        """Take over a commit from another store as it is, and point ``ref`` (else one of its own) at it."""
-        self.add_commit(commit)
-        name = ref or detached_name(commit.id)
-        tip = self.refs.find(name)
-        if tip is None or tip.commit != commit.id:
-            self.move_ref(name, commit.id)
-        return commit, name
 
     def add_commit(self, commit: Commit) -> Commit:
         """Write a commit whose checkpoint is stored."""
@@ -236,6 +232,20 @@ class Repository:
             if record := self._try_advance(name, commit, tip.sequence if tip else 0):
                 return record
         raise ConflictError(f"ref {name!r} moved {_REF_TRIES} times while it was to be moved; try again")
+
+    def advance(self, name: str, commit: Digest | None, after: int) -> RefRecord:
+        """Point ``name`` at a commit by the record that follows number ``after``.
+
+        Raises:
+            ConflictError: that record is there: somebody else has moved the ref.
+            RefusedError: the storage cannot promise a single winner.
+        """
+        self._tips.pop(name, None)
+        record = self.refs.advance(name, commit, after)
+        if not name.startswith(f"{DETACHED}/"):  # those move once
+            self._tips[name] = record
+        self.index.set_ref(record)
+        return record
 
     def writer(self) -> Writer:
         """The writer of this session; its lease is opened on first use and kept until `close`."""
@@ -285,11 +295,9 @@ class Repository:
 
     def _try_advance(self, name: str, commit: Digest | None, after: int) -> RefRecord | None:
         try:
-            record = self.refs.advance(name, commit, after)
+            return self.advance(name, commit, after)
         except ConflictError:
             return None
-        self.index.set_ref(record)
-        return record
 
 
 def _node_cache(storage: Storage) -> ChunkCache | None:

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
@@ -21,7 +22,6 @@ from cas.chunkers import RawChunk, iter_chunks
 from cas.codecs import Encoded, encode
 from cas.errors import ConflictError, NotFoundError
 from cas.format import EMPTY, Buffer, ChunkRef, Digest, Location, Manifest, PackEntry, Recipe, Tree, TreeEntry
-from cas.index import Index
 from cas.layouts import find_layout
 from cas.progress import SILENT, Progress
 from cas.repository.keys import MANIFESTS, PACKS, object_key
@@ -30,6 +30,9 @@ from cas.repository.packer import Packer
 from cas.repository.reader import Reader
 from cas.repository.source import Source
 from cas.storage.base import Storage
+
+if TYPE_CHECKING:
+    from cas.index import Index
 
 __all__ = ["Stored", "Writer"]
 
@@ -149,10 +152,12 @@ class Writer:
         """Write a manifest whose chunks are all durable, and let the index know."""
         if self._lease.lapsed():
             self._look_again(manifest)
+        # The same content may have been published before, perhaps cut or packed otherwise: that one stays.
+        if self._find_published(manifest.tree.hash) is not None:
+            return
         try:
             self._storage.create(object_key(MANIFESTS, manifest.tree.hash), [manifest.encode()])
         except ConflictError:
-            # The same content was published before, perhaps cut or packed otherwise: that one stays.
             manifest = self._reader.manifest(manifest.tree.hash)
         self._index.add_checkpoint(manifest)
 
@@ -166,11 +171,8 @@ class Writer:
                 return None
             entries.append(TreeEntry(source.path, source.size_bytes, source.executable, source.known_blob))
         tree = Tree.of(entries, empty_directories)
-        try:
-            manifest = self._reader.manifest(tree.hash)
-        except NotFoundError:
-            return None
-        return tree if self._all_present(manifest) else None
+        manifest = self._find_published(tree.hash)
+        return tree if manifest is not None and self._all_present(manifest) else None
 
     def _store(self, source: Source, put: _Put, progress: Progress) -> tuple[Digest, list[tuple[Future[Digest], int]]]:
         """Read a file, or find it known, and send its chunks on their way."""
@@ -218,7 +220,7 @@ class Writer:
         batch, put.batch, put.batch_bytes = put.batch, [], 0
         digests = [hashed.digest.result() for hashed in batch]
         unknown = {digest for digest in digests if digest not in put.locations and digest not in put.pending}
-        put.locations.update(self._find_chunks(unknown))
+        put.locations.update(self.find_chunks(unknown))
         for hashed, digest in zip(batch, digests, strict=True):
             size = len(hashed.data)
             if digest in put.locations or digest in put.pending:
@@ -239,7 +241,7 @@ class Writer:
 
     # -- what the store has already
 
-    def _find_chunks(self, digests: set[Digest]) -> dict[Digest, Location]:
+    def find_chunks(self, digests: set[Digest]) -> dict[Digest, Location]:
         """Locations of known chunks, and of every base that reading them needs."""
         found = self._index.find_chunks(digests, self._lease.generation) if digests else {}
         bases = _missing_bases(found)
@@ -251,6 +253,15 @@ class Writer:
             found |= more
             bases = _missing_bases(found) - lost
         return {digest: at for digest, at in found.items() if _readable(at, found)}
+
+    def _find_published(self, checkpoint: Digest) -> Manifest | None:
+        """The manifest that the store has, if the index has heard of it; else nothing is asked."""
+        if not self._index.find_checkpoints_by_prefix(str(checkpoint)):
+            return None
+        try:
+            return self._reader.manifest(checkpoint)
+        except NotFoundError:
+            return None
 
     def _all_present(self, manifest: Manifest) -> bool:
         wanted = set(manifest.locations)
@@ -268,7 +279,7 @@ class Writer:
         except NotFoundError:
             return None
         wanted = {chunk.digest for chunk in recipe.chunks}
-        found = self._find_chunks(wanted)
+        found = self.find_chunks(wanted)
         if not wanted <= found.keys():
             return None
         put.locations.update(found)
