@@ -131,7 +131,7 @@ def train(trial: Trial, data: Digits, saved: Path, store: cas.Store) -> tuple[in
 
 def command(console: Console, *words: str) -> None:
     """Show a command and what it prints, as a person at a terminal would see it."""
-    console.print(f"\n[bold green]$[/] [bold]cas {' '.join(words)}[/]")
+    console.print(f"\n[bold green]$[/] [bold]cas {' '.join(words)}[/]", soft_wrap=True)
     printed = subprocess.run([CAS, *words], check=True, stdout=subprocess.PIPE, text=True).stdout
     console.print(printed.rstrip(), markup=False, highlight=False, soft_wrap=True)
 

@@ -9,16 +9,18 @@ order that was asked for. Needs the storage alone: no index, no listing.
 from __future__ import annotations
 
 import os
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
+from itertools import accumulate
 from typing import TypeVar
 
 from blake3 import blake3
 
 from cas.codecs import decode
-from cas.errors import CasError, CorruptError, NotFoundError
+from cas.errors import CasError, CorruptError, FormatError, NotFoundError
 from cas.format import Buffer, ChunkRef, Commit, Digest, Location, Manifest, TreeEntry
 from cas.repository.cache import ChunkCache
 from cas.repository.keys import COMMITS, MANIFESTS, PACKS, object_key
@@ -29,7 +31,9 @@ __all__ = ["Reader"]
 T = TypeVar("T")
 R = TypeVar("R")
 
-_RUN_BYTES = 8 << 20  # raw bytes of one task: long enough to be worth a request, short enough to overlap
+# Raw bytes of one task: long enough to be worth a request to a server, short enough for a core's caches on this machine.
+_FAR_RUN_BYTES = 8 << 20
+_NEAR_RUN_BYTES = 2 << 20
 _GAP_BYTES = 64 << 10  # reading this much for nothing costs less than another request
 _MANIFESTS_KEPT = 64
 
@@ -43,6 +47,7 @@ class Reader:
         """Read ``storage``, and keep in ``cache`` what was fetched, and look there first."""
         self._storage, self._cache = storage, cache
         self._threads = max(2, os.cpu_count() or 2)
+        self._run_bytes = _FAR_RUN_BYTES if storage.local_path is None else _NEAR_RUN_BYTES
         self._manifest = lru_cache(_MANIFESTS_KEPT)(self._read_manifest)
 
     def manifest(self, checkpoint: Digest) -> Manifest:
@@ -73,6 +78,25 @@ class Reader:
             if number == len(chunks) > 1 and whole.digest() != entry.blob.raw:
                 raise CorruptError(entry.blob, whole.hexdigest(), f"{entry.path} of checkpoint {manifest.tree.hash}")
             yield data
+
+    def read_range(self, manifest: Manifest, blob: Digest, offset: int, size_bytes: int) -> bytes:
+        """Some bytes of a blob, from the chunks that they lie in and no others.
+
+        Raises:
+            FormatError: they are not all inside the blob.
+        """
+        chunks = manifest.recipe(blob).chunks
+        ends = list(accumulate(chunk.size_bytes for chunk in chunks))
+        end = offset + size_bytes
+        if not 0 <= offset <= end <= (ends[-1] if ends else 0):
+            raise FormatError(f"{size_bytes} bytes at {offset} are not inside blob {blob}")
+        overlapping = range(bisect_right(ends, offset), bisect_left(ends, end) + 1) if size_bytes else ()
+        work = ((chunks[at], ends[at]) for at in overlapping)
+        found = bytearray()
+        for chunk_end, data in self.read_chunks(manifest, work):
+            start = chunk_end - len(data)
+            found += memoryview(data)[max(offset - start, 0) : end - start]
+        return bytes(found)
 
     def read_chunks(
         self,
@@ -107,7 +131,7 @@ class Reader:
         with ThreadPoolExecutor(self._threads, thread_name_prefix="cas-read") as pool:
             waiting: deque[Future[list[R]]] = deque()
             try:
-                for run in _runs(located):
+                for run in _runs(located, self._run_bytes):
                     waiting.append(pool.submit(read, run))
                     if len(waiting) > self._threads + 1:
                         yield from waiting.popleft().result()
@@ -145,7 +169,7 @@ class Reader:
             with cache.fetching(digests[0]):
                 _look(cache, digests, found)
                 lacking = [(location, None) for location, _ in run if location.entry.digest not in found]
-                for part in _runs(lacking):
+                for part in _runs(lacking, self._run_bytes):
                     for location, _, _, raw in self._fetch_run(manifest, part):
                         cache.add(location.entry.digest, raw)
                         found[location.entry.digest] = raw
@@ -197,7 +221,7 @@ def _look(cache: ChunkCache, digests: Iterable[Digest], found: dict[Digest, Buff
             found[digest] = raw
 
 
-def _runs(located: Iterable[tuple[Location, T]]) -> Iterator[_Run[T]]:
+def _runs(located: Iterable[tuple[Location, T]], run_bytes: int) -> Iterator[_Run[T]]:
     """Split work, in its order, into runs that one ranged read of a pack can serve."""
     run: _Run[T] = []
     raw_bytes = 0
@@ -206,7 +230,7 @@ def _runs(located: Iterable[tuple[Location, T]]) -> Iterator[_Run[T]]:
             last = run[-1][0]
             gap = location.entry.offset - last.entry.end
             near = location.pack == last.pack and 0 <= gap <= _GAP_BYTES
-            if not near or raw_bytes + location.entry.raw_bytes > _RUN_BYTES:
+            if not near or raw_bytes + location.entry.raw_bytes > run_bytes:
                 yield run
                 run, raw_bytes = [], 0
         run.append((location, tag))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,21 +50,32 @@ def measure(chunks: int, scratch: Path) -> list[Step]:
     unknown = [Digest(rng.randbytes(32)) for _ in range(chunks)]
     rng.shuffle(digests)  # a look-up comes in a file's order, not in the index's
 
-    index = Index.open(str(scratch / "index.sqlite"))
-    try:
-        began = time.perf_counter()
+    def add_packs() -> None:
         for pack, entries in packs:
             index.add_pack(pack, 64 << 20, entries, GENERATION)
-        steps = [Step("insert, one transaction a pack", chunks, time.perf_counter() - began)]
-        for name, wanted, expected in (("find what is there", digests, chunks), ("find what is not", unknown, 0)):
-            began = time.perf_counter()
-            found = sum(len(index.find_chunks(wanted[at : at + BATCH], GENERATION)) for at in range(0, chunks, BATCH))
-            steps.append(Step(name, chunks, time.perf_counter() - began))
-            if found != expected:
-                raise AssertionError(f"{name}: {found} chunks found, not {expected}")
-    finally:
-        index.close()
-    return steps
+
+    def rebuild() -> None:
+        with index.rebuilding():
+            add_packs()
+
+    def find(wanted: list[Digest], expected: int) -> None:
+        found = sum(len(index.find_chunks(wanted[at : at + BATCH], GENERATION)) for at in range(0, chunks, BATCH))
+        if found != expected:
+            raise AssertionError(f"{found} chunks found, not {expected}")
+
+    with Index.open(str(scratch / "index.sqlite")) as index:
+        return [
+            Step("insert, pack by pack (put)", chunks, _seconds(add_packs)),
+            Step("find what is there", chunks, _seconds(lambda: find(digests, chunks))),
+            Step("find what is not", chunks, _seconds(lambda: find(unknown, 0))),
+            Step("insert, all at once (reindex)", chunks, _seconds(rebuild)),
+        ]
+
+
+def _seconds(work: Callable[[], None]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
 
 
 def _entry(digest: Digest, place: int) -> PackEntry:

@@ -52,7 +52,7 @@ class Command(CommandTool):
 
 
 class InProcess(Tool):
-    """``store.put`` and ``store.pull`` in one process for each pass; its start-up and imports are not timed."""
+    """``store.put`` and ``store.pull``, one process for each pass; what it pays once, its imports, is not timed."""
 
     key = "cas"
     name = "cas (library)"
