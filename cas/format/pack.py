@@ -128,12 +128,21 @@ class PackBuilder:
         self.size_bytes = entry.end
         return entry
 
-    def finish(self) -> Digest:
-        """Append the table of contents and the footer; the pack's id."""
+    def take(self) -> list[Buffer]:
+        """The buffers so far, which are the caller's now: write and hash them in this order."""
+        taken, self.buffers = self.buffers, []
+        return taken
+
+    def seal(self) -> None:
+        """Append the table of contents and the footer: the pack is whole, and takes no more chunks."""
         toc = b"".join(_ROW.pack(entry.offset, *entry._tail()) for entry in self.entries)
         footer = Footer(self.size_bytes, len(toc), Digest.of(toc))
         self.buffers += (toc, footer.encode())
         self.size_bytes += len(toc) + FOOTER_BYTES
+
+    def finish(self) -> Digest:
+        """`seal`, and the id of a pack of which nothing was taken."""
+        self.seal()
         hasher = blake3()
         for buffer in self.buffers:
             hasher.update(buffer)

@@ -1,8 +1,8 @@
-"""Packer: encoded chunks in, uploaded packs out.
+"""Packer: encoded chunks in, durable packs out.
 
-Fills a pack, hashes and uploads it in a thread of its own while the next one
-fills, and tells the index only once the object is durable. At most
-`_UPLOADS_IN_FLIGHT` packs wait, so memory is bounded whatever the input.
+A thread of its own hashes and writes a pack while it fills, so that little is left
+to wait for at its end, and tells the index only once the object is durable. What
+was added and is not written yet stays below `_WAITING_BYTES`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from blake3 import blake3
+
 from cas.format import Buffer, Digest, Location, PackBuilder, PackEntry
 from cas.format.pack import NONCE_BYTES
 from cas.repository.keys import PACKS, object_key
@@ -20,7 +22,8 @@ from cas.storage.base import Storage
 __all__ = ["PACK_BYTES", "Packer"]
 
 PACK_BYTES = 64 << 20
-_UPLOADS_IN_FLIGHT = 2
+_WRITE_BYTES = 4 << 20
+_WAITING_BYTES = 64 << 20
 
 Learn = Callable[[Digest, int, Sequence[PackEntry]], None]
 
@@ -31,45 +34,101 @@ class Packer:
     def __init__(self, storage: Storage, learn: Learn) -> None:
         """``learn(pack, size_bytes, entries)`` is told of every pack that is durable."""
         self._storage, self._learn = storage, learn
-        self._builder: PackBuilder | None = None
-        self._uploads: deque[Future[list[Location]]] = deque()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="cas-upload")
-        self._done: list[Location] = []
+        self._open: _OpenPack | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="cas-pack")
+        self._writes: deque[tuple[Future[None], int]] = deque()
+        self._waiting_bytes = 0
+        self._sealed: list[tuple[_OpenPack, Future[list[Location]]]] = []
         self.written_bytes = 0
 
     def add(self, digest: Digest, raw_bytes: int, codec: int, encoded: Buffer, base: Digest | None = None) -> None:
-        """Put one encoded chunk into the pack being filled."""
-        if self._builder is None:
-            self._builder = PackBuilder(os.urandom(NONCE_BYTES))
-        self._builder.add(digest, raw_bytes, codec, encoded, base)
-        if self._builder.size_bytes >= PACK_BYTES:
-            self._send()
+        """Put one encoded chunk into the pack being filled.
+
+        Raises:
+            StorageError: an earlier chunk could not be written.
+        """
+        if self._open is None:
+            self._open = _OpenPack(self._storage)
+        pack = self._open
+        pack.builder.add(digest, raw_bytes, codec, encoded, base)
+        if pack.builder.size_bytes - pack.sent_bytes >= _WRITE_BYTES:
+            self._send(pack)
+        if pack.builder.size_bytes >= PACK_BYTES:
+            self._seal()
 
     def finish(self) -> list[Location]:
-        """Upload what is left; where every chunk added since the last call went."""
-        self._send()
-        while self._uploads:
-            self._done += self._uploads.popleft().result()
-        done, self._done = self._done, []
-        return done
+        """Make all that was added durable; where every chunk added since the last call went."""
+        self._seal()
+        sealed, self._sealed = self._sealed, []
+        self._writes.clear()
+        self._waiting_bytes = 0
+        found: list[Location] = []
+        for pack, future in sealed:
+            found += future.result()
+            self.written_bytes += pack.builder.size_bytes
+        return found
 
     def close(self) -> None:
-        """Drop what was not finished and stop the thread."""
-        self._builder = None
+        """Forget what was not finished, and stop the thread."""
         self._thread.shutdown(cancel_futures=True)
-        self._uploads.clear()
+        packs = [pack for pack, _ in self._sealed]
+        for pack in [*packs, self._open] if self._open else packs:
+            pack.abort()
+        self._open = None
+        self._sealed = []
 
-    def _send(self) -> None:
-        if self._builder is None:
-            return
-        builder, self._builder = self._builder, None
-        while len(self._uploads) >= _UPLOADS_IN_FLIGHT:
-            self._done += self._uploads.popleft().result()
-        self._uploads.append(self._thread.submit(self._upload, builder))
+    def _send(self, pack: _OpenPack) -> None:
+        """Hand what the pack has gathered to the thread; wait if that is too far behind."""
+        size_bytes = pack.builder.size_bytes - pack.sent_bytes
+        pack.sent_bytes = pack.builder.size_bytes
+        self._writes.append((self._thread.submit(pack.write, pack.builder.take()), size_bytes))
+        self._waiting_bytes += size_bytes
+        while self._waiting_bytes > _WAITING_BYTES or self._writes[0][0].done():
+            future, done_bytes = self._writes.popleft()
+            self._waiting_bytes -= done_bytes
+            future.result()
+            if not self._writes:
+                return
 
-    def _upload(self, builder: PackBuilder) -> list[Location]:
-        pack = builder.finish()
-        self._storage.create(object_key(PACKS, pack), builder.buffers)
-        self._learn(pack, builder.size_bytes, builder.entries)
-        self.written_bytes += builder.size_bytes
-        return [Location(pack, entry) for entry in builder.entries]
+    def _seal(self) -> None:
+        if self._open is not None:
+            pack, self._open = self._open, None
+            pack.builder.seal()
+            self._sealed.append((pack, self._thread.submit(pack.create, self._learn)))
+
+
+class _OpenPack:
+    """One pack in the making; `write` and `create` run in the packer's thread, in that order."""
+
+    def __init__(self, storage: Storage) -> None:
+        self.builder = PackBuilder(os.urandom(NONCE_BYTES))
+        self.sent_bytes = 0
+        self._upload = storage.upload(f"{PACKS}/")
+        self._hasher = blake3()
+        self._failure: BaseException | None = None
+
+    def write(self, data: list[Buffer]) -> None:
+        if self._failure is not None:
+            raise self._failure
+        try:
+            for buffer in data:
+                self._hasher.update(buffer)
+            self._upload.write(data)
+        except BaseException as failure:
+            # Whatever follows must not make a pack with a hole in it.
+            self._failure = failure
+            self.abort()
+            raise
+
+    def create(self, learn: Learn) -> list[Location]:
+        try:
+            self.write(self.builder.take())
+            pack = Digest(self._hasher.digest())
+            self._upload.create(object_key(PACKS, pack))
+        finally:
+            self.abort()
+        learn(pack, self.builder.size_bytes, self.builder.entries)
+        return [Location(pack, entry) for entry in self.builder.entries]
+
+    def abort(self) -> None:
+        self._upload.abort()

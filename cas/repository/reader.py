@@ -31,7 +31,7 @@ __all__ = ["Reader"]
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Raw bytes of one task: long enough to be worth a request to a server, short enough for a core's caches on this machine.
+# Raw bytes of one task: enough to be worth a request to a server; few enough for a core's caches on this machine.
 _FAR_RUN_BYTES = 8 << 20
 _NEAR_RUN_BYTES = 2 << 20
 _GAP_BYTES = 64 << 10  # reading this much for nothing costs less than another request

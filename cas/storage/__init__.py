@@ -9,6 +9,7 @@ from cas.storage.local import LocalStorage
 from cas.storage.memory import MemoryStorage
 from cas.storage.probe import probe_exclusive_create
 from cas.storage.retry import RetryingStorage, RetryPolicy
+from cas.storage.upload import Upload
 from cas.storage.urls import open_storage, redact
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "RetryPolicy",
     "RetryingStorage",
     "Storage",
+    "Upload",
     "open_storage",
     "probe_exclusive_create",
     "redact",

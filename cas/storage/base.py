@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from cas.format import Buffer
+from cas.storage.upload import Upload
 
 __all__ = ["ObjectInfo", "Storage"]
 
@@ -77,6 +78,9 @@ class Storage(Protocol):
         Raises:
             ConflictError: the key is taken; what is there stays as it was.
         """
+
+    def upload(self, near: str) -> Upload:
+        """Begin an object whose key is not known yet and will lie below the prefix ``near``; see `Upload`."""
 
     def replace(self, key: str, data: Sequence[Buffer]) -> None:
         """Write an object whether or not the key is taken; readers see the old or the new, whole."""

@@ -20,6 +20,7 @@ from cas.format import Buffer
 from cas.storage.base import ObjectInfo
 from cas.storage.failures import http_status, remote_failure
 from cas.storage.keys import check_key, check_prefix, check_range, check_within, is_name, join
+from cas.storage.upload import BufferedUpload, Upload
 from cas.storage.urls import redact, scrub
 
 __all__ = ["FsspecStorage"]
@@ -97,6 +98,10 @@ class FsspecStorage:
         if self._call("look for", key, lambda: self._exists(path)):
             raise ConflictError(f"{self._where(key)} exists already")
         self.replace(key, data)
+
+    def upload(self, near: str) -> Upload:
+        """See `Storage.upload`."""
+        return BufferedUpload(self)
 
     def replace(self, key: str, data: Sequence[Buffer]) -> None:
         """See `Storage.replace`; as atomic as the backend's own upload."""

@@ -22,6 +22,7 @@ from cas.storage.failures import local_failure
 from cas.storage.folders import Folders
 from cas.storage.keys import MAX_KEY_BYTES, check_key, check_prefix, check_range, check_within, is_name
 from cas.storage.temporary import remove_temporaries, temporary_file, write_buffers
+from cas.storage.upload import LocalUpload, Upload
 
 __all__ = ["LocalStorage"]
 
@@ -44,7 +45,7 @@ class LocalStorage:
         self._root = os.path.abspath(os.fspath(path))
         if "\0" in self._root:
             raise FormatError(f"path {self._root!r} has a NUL")
-        self._folders = Folders(self._root)
+        self.folders = Folders(self._root)
 
     @property
     def url(self) -> str:
@@ -82,20 +83,30 @@ class LocalStorage:
             RefusedError: the file system has no hard links.
         """
         parent, name = _split(key)
-        with self._explained("write", key), self._folders.opened(parent, make=True) as folder:
+        with self.explained("write", key), self.folders.opened(parent, make=True) as folder:
             if _exists(folder, name):  # else a whole pack would be written before the link fails
                 raise self._conflict(key)
             with temporary_file(folder) as (temporary, descriptor):
                 write_buffers(descriptor, data)
                 os.fsync(descriptor)
-                if not self._link(folder, temporary, name, descriptor):
-                    raise self._conflict(key)
+                self.publish(key, folder, temporary, descriptor)
+
+    def upload(self, near: str) -> Upload:
+        """See `Storage.upload`: bytes go to the disk as they come."""
+        return LocalUpload(self, check_prefix(near).rstrip("/"))
+
+    def publish(self, key: str, source: int, temporary: str, descriptor: int) -> None:
+        """Give a synced file, ``temporary`` in the folder ``source``, the name of an object that is not there yet."""
+        parent, name = _split(key)
+        with self.folders.opened(parent, make=True) as folder:
+            if not self._link(source, temporary, folder, name, descriptor):
+                raise self._conflict(key)
             os.fsync(folder)
 
     def replace(self, key: str, data: Sequence[Buffer]) -> None:
         """See `Storage.replace`."""
         parent, name = _split(key)
-        with self._explained("write", key), self._folders.opened(parent, make=True) as folder:
+        with self.explained("write", key), self.folders.opened(parent, make=True) as folder:
             with temporary_file(folder) as (temporary, descriptor):
                 write_buffers(descriptor, data)
                 os.fsync(descriptor)
@@ -119,8 +130,8 @@ class LocalStorage:
         parent, name = _split(key)
         with (
             contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError),
-            self._explained("delete", key),
-            self._folders.opened(parent) as folder,
+            self.explained("delete", key),
+            self.folders.opened(parent) as folder,
         ):
             os.unlink(name, dir_fd=folder)
             # Deletes come in an order too: a pack must not go before the ref that led to it.
@@ -133,8 +144,8 @@ class LocalStorage:
             path = paths.pop()
             with (
                 contextlib.suppress(FileNotFoundError, NotADirectoryError),
-                self._explained("sweep", path),
-                self._folders.opened(path) as folder,
+                self.explained("sweep", path),
+                self.folders.opened(path) as folder,
             ):
                 removed += remove_temporaries(folder, before_us)
                 inner = (name for name, _ in _entries(folder, path) if name.endswith("/"))
@@ -144,8 +155,8 @@ class LocalStorage:
     def now_us(self) -> int:
         """See `Storage.now_us`: the time that the file system stamps a new file with."""
         with (
-            self._explained("write", ""),
-            self._folders.opened("", make=True) as folder,
+            self.explained("write", ""),
+            self.folders.opened("", make=True) as folder,
             temporary_file(folder) as (_, descriptor),
         ):
             return os.fstat(descriptor).st_mtime_ns // 1000
@@ -160,7 +171,7 @@ class LocalStorage:
         return ConflictError(f"{self._path(key)} exists already")
 
     @contextlib.contextmanager
-    def _explained(self, doing: str, key: str) -> Iterator[None]:
+    def explained(self, doing: str, key: str) -> Iterator[None]:
         """Turn the system's errors into cas's; which errors mean "there is none" is left to the caller."""
         try:
             yield
@@ -180,12 +191,12 @@ class LocalStorage:
         """The object's descriptor and size."""
         parent, name = _split(key)
         try:
-            with self._explained("read", key), self._folders.opened(parent) as folder:
+            with self.explained("read", key), self.folders.opened(parent) as folder:
                 try:
                     descriptor = os.open(name, _OPEN_OBJECT, dir_fd=folder)
                 except OSError as error:
                     if error.errno == errno.ELOOP:
-                        raise self._folders.refuse_link(key) from None
+                        raise self.folders.refuse_link(key) from None
                     raise
         except (FileNotFoundError, NotADirectoryError):
             raise NotFoundError(f"there is no {self._path(key)}") from None
@@ -198,7 +209,7 @@ class LocalStorage:
             os.close(descriptor)
 
     def _read_exactly(self, descriptor: int, offset: int, size_bytes: int, key: str) -> bytes:
-        with self._explained("read", key):
+        with self.explained("read", key):
             data = os.pread(descriptor, size_bytes, offset)
             if len(data) == size_bytes:
                 return data
@@ -211,10 +222,10 @@ class LocalStorage:
             raise CorruptError(f"{size_bytes} bytes from {offset}", f"{done} bytes", self._path(key))
         return b"".join(parts)
 
-    def _link(self, folder: int, temporary: str, name: str, descriptor: int) -> bool:
+    def _link(self, source: int, temporary: str, folder: int, name: str, descriptor: int) -> bool:
         """Give the temporary file its name; False if that is taken."""
         try:
-            os.link(temporary, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+            os.link(temporary, name, src_dir_fd=source, dst_dir_fd=folder, follow_symlinks=False)
         except FileExistsError:
             # A second link can only be ours: NFS may lose the answer, ask again and hear of our own success.
             return os.fstat(descriptor).st_nlink == 2
@@ -231,14 +242,14 @@ class LocalStorage:
         path = prefix.rstrip("/")
         with (
             contextlib.suppress(FileNotFoundError, NotADirectoryError),
-            self._explained("read", path),
-            self._folders.opened(path) as folder,
+            self.explained("read", path),
+            self.folders.opened(path) as folder,
         ):
             # A folder sorts as its name and a slash do, because so do the keys below it.
             entries = sorted(_entries(folder, path), key=lambda pair: pair[0])
             for name, entry in entries:
                 if entry.is_symlink():
-                    raise self._folders.refuse_link(prefix + name)
+                    raise self.folders.refuse_link(prefix + name)
                 if name.endswith("/"):
                     yield from self._list(prefix + name)
                 elif entry.is_file(follow_symlinks=False):

@@ -18,6 +18,7 @@ from cas.errors import ConflictError, NotFoundError
 from cas.format import Buffer
 from cas.storage.base import ObjectInfo
 from cas.storage.keys import check_key, check_prefix, check_range, check_within, join
+from cas.storage.upload import BufferedUpload, Upload
 
 __all__ = ["MemoryStorage"]
 
@@ -89,6 +90,10 @@ class MemoryStorage:
             if key in self._objects.by_key:
                 raise ConflictError(f"{self.url}/{key} exists already")
             self._objects.by_key[key] = content, clock.now_us()
+
+    def upload(self, near: str) -> Upload:
+        """See `Storage.upload`."""
+        return BufferedUpload(self)
 
     def replace(self, key: str, data: Sequence[Buffer]) -> None:
         """See `Storage.replace`."""

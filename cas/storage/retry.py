@@ -19,6 +19,7 @@ from cas.errors import ConflictError, NotFoundError, StorageError
 from cas.format import Buffer
 from cas.storage.base import ObjectInfo, Storage
 from cas.storage.keys import byte_views
+from cas.storage.upload import BufferedUpload, Upload
 
 __all__ = ["RetryPolicy", "RetryingStorage"]
 
@@ -119,6 +120,10 @@ class RetryingStorage:
                 raise
 
         self._retry(attempt)
+
+    def upload(self, near: str) -> Upload:
+        """See `Storage.upload`. What is collected is sent, and sent again, by `create`; a disk is not asked twice."""
+        return BufferedUpload(self) if self.local_path is None else self.inner.upload(near)
 
     def replace(self, key: str, data: Sequence[Buffer]) -> None:
         """See `Storage.replace`."""

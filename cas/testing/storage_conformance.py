@@ -161,6 +161,39 @@ class StorageConformance:
         with pytest.raises(FormatError):
             storage.read_tail("ten", -1)
 
+    def test_an_upload_is_named_when_it_is_whole(self, storage: Storage) -> None:
+        """Until then there is nothing to see; then it is all there, whatever pieces it came in."""
+        pieces = [bytes([number]) * (3 << 20) for number in range(8)]
+        upload = storage.upload("a/")
+        for piece in pieces:
+            upload.write([piece[:100], memoryview(piece)[100:]])
+        assert list(storage.list("")) == []
+        upload.create("a/bb/object")
+        upload.abort()
+
+        assert storage.read("a/bb/object") == b"".join(pieces)
+        assert [info.key for info in storage.list("")] == ["a/bb/object"]
+
+    def test_an_upload_does_not_overwrite(self, storage: Storage) -> None:
+        """It conflicts as `create` does, and what is there stays."""
+        storage.create("a/b", [b"first"])
+        upload = storage.upload("a/")
+        upload.write([b"second"])
+        with pytest.raises(ConflictError):
+            upload.create("a/b")
+        upload.abort()
+
+        assert storage.read("a/b") == b"first"
+
+    def test_an_aborted_upload_leaves_nothing(self, storage: Storage) -> None:
+        """No object, and nothing for a sweep to find."""
+        upload = storage.upload("a/")
+        upload.write([b"x" * 1000])
+        upload.abort()
+
+        assert list(storage.list("")) == []
+        assert storage.sweep(1 << 62) == 0
+
     def test_create_does_not_overwrite(self, storage: Storage) -> None:
         """The second create of a key is a conflict, even of the same bytes, and the first object stays."""
         storage.create("k/l", [b"first"])
