@@ -29,13 +29,13 @@ __all__ = ["BUSY_TIMEOUT_S", "Database"]
 BUSY_TIMEOUT_S = 30.0
 _CONNECT_TIMEOUT_S = 10
 # Connections kept between calls, each with a cache of its own; more are made while more threads are at it.
-_POOL = {"pool_size": 4, "max_overflow": -1}
+_POOL = {"pool_size": 2, "max_overflow": -1}
 
 _PRAGMAS = (
     "foreign_keys = ON",
     # The index can be rebuilt, so losing the last transactions to a power cut is fine; a torn file is not.
     "synchronous = NORMAL",
-    "cache_size = -32768",  # KiB: the inner pages of a million chunks' tree
+    "cache_size = -65536",  # KiB: all pages of a million chunks, so that inserting at random places stays in memory
     "journal_size_limit = 67108864",  # bytes that the log keeps on disk after a rebuild
 )
 _WRITE = "cas_write"

@@ -32,14 +32,12 @@ def add_pack(
     """Learn that a pack is there, or that it is still there in a later generation."""
     known = connection.execute(_FIND_PACK, {"digest": pack.raw}).first()
     if known is None:
-        values = {"digest": pack.raw, "size_bytes": size_bytes, "generation": generation}
-        (number,) = connection.execute(_ADD_PACK, values).inserted_primary_key or (None,)
-    else:
-        number = known.id
-        if known.generation < generation:
-            connection.execute(update(packs).where(packs.c.id == number).values(generation=generation))
+        connection.execute(_ADD_PACK, {"digest": pack.raw, "size_bytes": size_bytes, "generation": generation})
+        known = connection.execute(_FIND_PACK, {"digest": pack.raw}).one()
+    elif known.generation < generation:
+        connection.execute(update(packs).where(packs.c.id == known.id).values(generation=generation))
     rows = [
-        (e.digest.raw, number, e.offset, e.stored_bytes, e.raw_bytes, e.codec, e.base.raw if e.base else None)
+        (e.digest.raw, known.id, e.offset, e.stored_bytes, e.raw_bytes, e.codec, e.base.raw if e.base else None)
         for e in sorted(entries, key=lambda entry: entry.offset)  # the first of two copies in one pack is kept
     ]
     insert_new(connection, chunks, rows)
