@@ -4,7 +4,17 @@ One parser serves the chunker, which cuts at tensors, and readers of single tens
 Files are read by structure only, whoever wrote them; docs/design/003-cutting.md.
 """
 
-from cas.layouts.find import find_layout
-from cas.layouts.spans import DTYPE_BYTES, Layout, ReadAt, TensorSpan
+from cas.layouts.find import find_layout, find_tensors, locate_tensor
+from cas.layouts.spans import DTYPE_BYTES, Layout, ReadAt, TensorSpan, TensorView, c_strides
 
-__all__ = ["DTYPE_BYTES", "Layout", "ReadAt", "TensorSpan", "find_layout"]
+__all__ = [
+    "DTYPE_BYTES",
+    "Layout",
+    "ReadAt",
+    "TensorSpan",
+    "TensorView",
+    "c_strides",
+    "find_layout",
+    "find_tensors",
+    "locate_tensor",
+]

@@ -17,9 +17,17 @@ from __future__ import annotations
 import re
 
 from cas.layouts.source import Source
-from cas.layouts.spans import DTYPE_BYTES, Layout, MalformedError, TensorSpan, count_items
+from cas.layouts.spans import (
+    DTYPE_BYTES,
+    Layout,
+    MalformedError,
+    TensorSpan,
+    TensorView,
+    c_strides,
+    count_items,
+)
 
-__all__ = ["NPY_MAGIC", "parse_npy", "read_npy_span"]
+__all__ = ["NPY_MAGIC", "parse_npy", "read_npy", "view_npy"]
 
 NPY_MAGIC = b"\x93NUMPY"
 
@@ -39,12 +47,17 @@ _DTYPES = {
 
 def parse_npy(source: Source) -> Layout:
     """The layout of an npy file. Raises MalformedError."""
-    span = read_npy_span(source, 0, source.size_bytes, "")
+    span, _ = read_npy(source, 0, source.size_bytes, "")
     return Layout.of("npy", [span] if span else [])
 
 
-def read_npy_span(source: Source, offset: int, size_bytes: int, name: str) -> TensorSpan | None:
-    """The array of the npy that fills ``size_bytes`` bytes at ``offset``; None if the array is empty.
+def view_npy(source: Source) -> list[TensorView]:
+    """The array of an npy file. Raises MalformedError."""
+    return [read_npy(source, 0, source.size_bytes, "")[1]]
+
+
+def read_npy(source: Source, offset: int, size_bytes: int, name: str) -> tuple[TensorSpan | None, TensorView]:
+    """The array of the npy that fills ``size_bytes`` bytes at ``offset``, and its span unless it is empty.
 
     Raises:
         MalformedError: it is not an npy, is longer than that, or holds pickled objects or records.
@@ -68,12 +81,17 @@ def read_npy_span(source: Source, offset: int, size_bytes: int, name: str) -> Te
     data_bytes = count_items(shape) * itemsize
     if prefix_bytes + header_bytes + data_bytes > size_bytes:
         raise MalformedError(f"an npy of {data_bytes} bytes does not fit in {size_bytes}")
-    if not data_bytes:
-        return None
-    if fortran == b"True" and len(shape) > 1:
-        dtype = ""
     data_offset = offset + prefix_bytes + header_bytes
-    return TensorSpan(name, dtype, shape if dtype else (), data_offset, data_bytes, itemsize)
+    if not dtype:
+        shape = ()
+    turned = fortran == b"True" and len(shape) > 1
+    strides = c_strides(shape[::-1])[::-1] if turned else c_strides(shape)
+    view = TensorView(name, dtype, shape, strides, data_offset, data_bytes)
+    if not data_bytes:
+        return None, view
+    if turned:  # a span's bytes are read in C order
+        return TensorSpan(name, "", (), data_offset, data_bytes, itemsize), view
+    return TensorSpan(name, dtype, shape, data_offset, data_bytes, itemsize), view
 
 
 def _parse_shape(dimensions: bytes) -> tuple[int, ...]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from cas.layouts.npy import read_npy_span
-from cas.layouts.source import Source
-from cas.layouts.spans import Layout, MalformedError, TensorSpan
-from cas.layouts.zip_members import Member, locate_member
+from collections.abc import Iterator
+from contextlib import suppress
 
-__all__ = ["parse_npz"]
+from cas.layouts.npy import read_npy
+from cas.layouts.source import Source
+from cas.layouts.spans import Layout, MalformedError, Member, TensorSpan, TensorView
+from cas.layouts.zip_members import locate_member
+
+__all__ = ["parse_npz", "view_npz"]
 
 _SUFFIX = ".npy"
 
@@ -18,15 +21,23 @@ def parse_npz(source: Source, members: dict[str, Member]) -> Layout | None:
     Raises:
         MalformedError: a member is not where it should be.
     """
-    arrays = [member for member in members.values() if member.name.endswith(_SUFFIX)]
-    if not arrays:
-        return None
-    spans = [_find_span(source, member, locate_member(source, member)) for member in arrays]
-    return Layout.of("npz", [span for span in spans if span])
+    arrays = _arrays(members)
+    return Layout.of("npz", [span for span, _ in _read_arrays(source, arrays) if span]) if arrays else None
 
 
-def _find_span(source: Source, member: Member, offset: int) -> TensorSpan | None:
-    try:
-        return read_npy_span(source, offset, member.size_bytes, member.name.removesuffix(_SUFFIX))
-    except MalformedError:  # an array of objects, or no array at all, says nothing of its neighbours
-        return None
+def view_npz(source: Source, members: dict[str, Member]) -> list[TensorView] | None:
+    """Every array of an npz that is not compressed; None and errors as `parse_npz`."""
+    arrays = _arrays(members)
+    return [view for _, view in _read_arrays(source, arrays)] if arrays else None
+
+
+def _arrays(members: dict[str, Member]) -> list[Member]:
+    return [member for member in members.values() if member.name.endswith(_SUFFIX)]
+
+
+def _read_arrays(source: Source, arrays: list[Member]) -> Iterator[tuple[TensorSpan | None, TensorView]]:
+    for member in arrays:
+        offset = locate_member(source, member)
+        # An array of objects, or no array at all, says nothing of its neighbours.
+        with suppress(MalformedError):
+            yield read_npy(source, offset, member.size_bytes, member.name.removesuffix(_SUFFIX))

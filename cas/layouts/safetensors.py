@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Iterator
 from typing import NoReturn
 
 from cas.layouts.source import MAX_READ_BYTES, Source
-from cas.layouts.spans import DTYPE_BYTES, MAX_TENSORS, Layout, MalformedError, TensorSpan
+from cas.layouts.spans import DTYPE_BYTES, MAX_TENSORS, Layout, MalformedError, TensorSpan, TensorView, c_strides
 
-__all__ = ["looks_like_safetensors", "parse_safetensors"]
+__all__ = ["looks_like_safetensors", "parse_safetensors", "view_safetensors"]
 
 _LENGTH = struct.Struct("<Q")
 _METADATA = "__metadata__"
@@ -29,11 +30,20 @@ def looks_like_safetensors(head: bytes) -> bool:
 
 def parse_safetensors(source: Source) -> Layout:
     """The layout of a safetensors file. Raises MalformedError."""
+    return Layout.of("safetensors", [span for span, _ in _read_tensors(source) if span])
+
+
+def view_safetensors(source: Source) -> list[TensorView]:
+    """Every tensor of a safetensors file, empty ones too. Raises MalformedError."""
+    return [view for _, view in _read_tensors(source)]
+
+
+def _read_tensors(source: Source) -> Iterator[tuple[TensorSpan | None, TensorView]]:
     (header_bytes,) = _LENGTH.unpack(source.read(0, _LENGTH.size))
     header = _parse_header(source.read(_LENGTH.size, header_bytes))
-    data_offset = _LENGTH.size + header_bytes
-    spans = (_span(name, entry, data_offset) for name, entry in header.items() if name != _METADATA)
-    return Layout.of("safetensors", [span for span in spans if span])
+    for name, entry in header.items():
+        if name != _METADATA:
+            yield _tensor(name, entry, _LENGTH.size + header_bytes)
 
 
 def _parse_header(header: bytes) -> dict[str, object]:
@@ -61,7 +71,7 @@ def _refuse(text: str) -> NoReturn:
     raise MalformedError(f"a safetensors header holds the number {text[:32]}")
 
 
-def _span(name: str, entry: object, data_offset: int) -> TensorSpan | None:
+def _tensor(name: str, entry: object, data_offset: int) -> tuple[TensorSpan | None, TensorView]:
     match entry:
         case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [begin, end]}:
             pass
@@ -71,10 +81,11 @@ def _span(name: str, entry: object, data_offset: int) -> TensorSpan | None:
         raise MalformedError(f"tensor {name!r} has a size that is not a whole number")
     if not 0 <= begin <= end:
         raise MalformedError(f"tensor {name!r} lies from {begin} to {end}")
-    if begin == end:
-        return None
     offset, size_bytes = data_offset + begin, end - begin
     itemsize = DTYPE_BYTES.get(dtype, 0)
     if not itemsize:  # a packed or future dtype: its bytes are known, their meaning is not
-        return TensorSpan(name, "", (), offset, size_bytes, 0)
-    return TensorSpan(name, dtype, tuple(shape), offset, size_bytes, itemsize)
+        dtype, shape = "", []
+    if begin == end:
+        return None, TensorView(name, dtype, tuple(shape), c_strides(shape), offset, 0)
+    span = TensorSpan(name, dtype, tuple(shape), offset, size_bytes, itemsize)
+    return span, TensorView.of_span(span)

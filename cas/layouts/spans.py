@@ -2,8 +2,8 @@
 
 A `Layout` is a promise about bytes, whoever wrote the file: its spans are sorted,
 never overlap, never are empty, and a span that names a dtype has exactly the bytes
-that its shape needs. Both classes check that themselves, so a hostile file can only
-fail to become a layout.
+that its shape needs. A `TensorView` is the same tensor for who wants to read it. The
+classes check themselves, so a hostile file can only fail to become a layout.
 """
 
 from __future__ import annotations
@@ -23,9 +23,14 @@ __all__ = [
     "MAX_TENSORS",
     "Layout",
     "MalformedError",
+    "Member",
     "ReadAt",
     "TensorSpan",
+    "TensorView",
+    "c_strides",
     "count_items",
+    "is_c_order",
+    "size_of",
 ]
 
 ReadAt = Callable[[int, int], Buffer]
@@ -61,6 +66,21 @@ DTYPE_BYTES = {
 """Every dtype a span may name, little-endian, and the bytes of one item."""
 
 
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member of a zip archive, stored as it is.
+
+    Attributes:
+        name: its path in the archive.
+        header_offset: of its local header; the content follows behind that.
+        size_bytes: of its content.
+    """
+
+    name: str
+    header_offset: int
+    size_bytes: int
+
+
 class MalformedError(FormatError):
     """A file does not keep the rules of the format that it looks like. Never leaves `find_layout`."""
 
@@ -87,8 +107,7 @@ class TensorSpan:
     itemsize: int
 
     def __post_init__(self) -> None:
-        if len(self.name) > MAX_NAME_CHARS or not _is_text(self.name):
-            raise MalformedError("a tensor's name is too long or not Unicode")
+        _check_name(self.name)
         if self.offset < 0 or not 0 < self.size_bytes <= MAX_FILE_BYTES or self.itemsize < 0:
             raise MalformedError(f"tensor {self.name!r} claims {self.size_bytes} bytes at {self.offset}")
         if not self.dtype:
@@ -103,6 +122,50 @@ class TensorSpan:
     def end(self) -> int:
         """One past the last byte."""
         return self.offset + self.size_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TensorView:
+    """One tensor as who reads the file sees it. Unlike a span it may be empty, turned, or share bytes with others.
+
+    Attributes:
+        name: what the file calls it; not always unique.
+        dtype: a key of `DTYPE_BYTES`, or empty where the bytes are no little-endian array of one.
+        shape: outermost dimension first; ``()`` where ``dtype`` is empty.
+        strides: for every dimension the items from one index to the next, never negative.
+        offset: of its first item: in the file or, with a ``member``, in that.
+        size_bytes: from there to the end of its last item, so what has to be read; zero for an empty tensor.
+        member: the zip member that it lies in, whose place `locate_tensor` finds when it is needed.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    offset: int
+    size_bytes: int
+    member: Member | None = None
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        if len(self.shape) != len(self.strides) or min(self.strides, default=0) < 0 or self.offset < 0:
+            raise MalformedError(f"tensor {self.name!r} has a shape {self.shape} and strides {self.strides}")
+        if self.dtype and self.size_bytes != size_of(self.dtype, self.shape, self.strides):
+            raise MalformedError(f"tensor {self.name!r} of shape {self.shape} claims {self.size_bytes} bytes")
+        if count_items(self.shape) * DTYPE_BYTES.get(self.dtype, 1) >= MAX_FILE_BYTES:
+            raise MalformedError(f"tensor {self.name!r} of shape {self.shape} has more items than any array")
+        if self.member and self.size_bytes and self.offset + self.size_bytes > self.member.size_bytes:
+            raise MalformedError(f"tensor {self.name!r} reaches out of {self.member.name!r}, which stores it")
+
+    @classmethod
+    def of_span(cls, span: TensorSpan) -> TensorView:
+        """A span's bytes, in C order."""
+        return cls(span.name, span.dtype, span.shape, c_strides(span.shape), span.offset, span.size_bytes)
+
+    @property
+    def is_c_order(self) -> bool:
+        """Whether its items lie end to end, the last dimension fastest."""
+        return is_c_order(self.shape, self.strides)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +209,33 @@ def count_items(shape: Sequence[int]) -> int:
     return math.prod(shape)
 
 
-def _is_text(name: str) -> bool:
+def c_strides(shape: Sequence[int]) -> tuple[int, ...]:
+    """The strides, in items, of an array whose items lie end to end, the last dimension fastest."""
+    strides, step = [], 1
+    for size in reversed(shape):
+        strides.append(step)
+        step *= max(size, 1)
+    return tuple(reversed(strides))
+
+
+def is_c_order(shape: Sequence[int], strides: Sequence[int]) -> bool:
+    """Whether ``strides`` lay the items of ``shape`` end to end; torch writes any stride for a dimension of one."""
+    packed = zip(shape, strides, c_strides(shape), strict=True)
+    return 0 in shape or all(size == 1 or stride == step for size, stride, step in packed)
+
+
+def size_of(dtype: str, shape: Sequence[int], strides: Sequence[int]) -> int:
+    """Bytes from the start of an array's first item to the end of its last."""
+    if 0 in shape:
+        return 0
+    return DTYPE_BYTES[dtype] * (1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True)))
+
+
+def _check_name(name: str) -> None:
     # JSON and pickle can both smuggle in lone surrogates, which no output can encode.
     try:
         name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    except UnicodeEncodeError as error:
+        raise MalformedError("a tensor's name is not Unicode") from error
+    if len(name) > MAX_NAME_CHARS:
+        raise MalformedError("a tensor's name is too long")

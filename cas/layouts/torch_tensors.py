@@ -8,10 +8,10 @@ they are recognised, and named by the keys on the way to them (``state.0.exp_avg
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple, TypeGuard
+from typing import NamedTuple, TypeGuard, cast
 
 from cas.layouts.inert_pickle import Global, Node, Persistent, Value, read_pickle
-from cas.layouts.spans import MAX_FILE_BYTES, MAX_NAME_CHARS, MAX_RANK
+from cas.layouts.spans import MAX_FILE_BYTES, MAX_NAME_CHARS, MAX_RANK, is_c_order
 
 __all__ = ["StorageUse", "read_storage_uses"]
 
@@ -51,13 +51,22 @@ class StorageUse(NamedTuple):
         name: the keys on the way to it, joined by dots.
         key: its storage's name, usually a number.
         dtype: a key of `DTYPE_BYTES`.
-        shape: of the tensor if it lies in C order from its storage's first byte, else None.
+        shape: outermost dimension first; None if the pickle gives no shape and strides that fit each other.
+        strides: items from one index to the next, by dimension.
+        offset: items of the storage before its first.
     """
 
     name: str
     key: str
     dtype: str
     shape: tuple[int, ...] | None
+    strides: tuple[int, ...]
+    offset: int
+
+    @property
+    def is_row(self) -> bool:
+        """Whether its items lie end to end from the storage's first, the last dimension fastest."""
+        return self.shape is not None and not self.offset and is_c_order(self.shape, self.strides)
 
 
 def read_storage_uses(pickle: bytes) -> Iterator[StorageUse]:
@@ -74,11 +83,11 @@ def read_storage_uses(pickle: bytes) -> Iterator[StorageUse]:
         outer, key, depth, value = pending.pop()
         if id(value) in seen or depth > _MAX_DEPTH:
             continue
-        seen.add(id(value))
         name = _join(outer, key)
         if isinstance(value, Node) and (use := _recognise(name, value)):
-            yield use
+            yield use  # also when it comes a second time: one tensor may have several names
             continue
+        seen.add(id(value))
         pending.extend((name, key, depth + 1, part) for key, part in reversed(_inside(value)) if _has_parts(part))
 
 
@@ -114,18 +123,12 @@ def _recognise(name: str, value: Node) -> StorageUse | None:
     dtype = _DTYPES.get(kind.name) if isinstance(kind, Global) else None
     if dtype is None:
         return None
-    return StorageUse(name, key, dtype, shape if offset == 0 and _is_c_order(shape, strides) else None)
+    if _are_sizes(shape) and _are_sizes(strides) and _are_sizes((offset,)) and len(shape) == len(strides):
+        return StorageUse(name, key, dtype, shape, strides, cast("int", offset))
+    return StorageUse(name, key, dtype, None, (), 0)
 
 
-def _is_c_order(shape: Value, strides: Value) -> TypeGuard[tuple[int, ...]]:
-    """Whether ``strides`` lay the items of ``shape`` end to end, the last dimension fastest."""
-    if not isinstance(shape, tuple) or not isinstance(strides, tuple) or not len(shape) == len(strides) <= MAX_RANK:
+def _are_sizes(value: Value) -> TypeGuard[tuple[int, ...]]:
+    if not isinstance(value, tuple) or len(value) > MAX_RANK:
         return False
-    step = 1
-    for size, stride in zip(reversed(shape), reversed(strides), strict=True):
-        if not isinstance(size, int) or not isinstance(stride, int) or not 0 <= size <= MAX_FILE_BYTES:
-            return False
-        if size != 1 and stride != step:  # torch writes any stride for a dimension of one
-            return False
-        step *= size
-    return True
+    return all(isinstance(size, int) and 0 <= size <= MAX_FILE_BYTES for size in value)

@@ -10,13 +10,16 @@ Source: torch/csrc/jit/serialization (caffe2/serialize/inline_container.h), torc
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
 
 from cas.layouts.source import Source
-from cas.layouts.spans import DTYPE_BYTES, Layout, MalformedError, TensorSpan
+from cas.layouts.spans import DTYPE_BYTES, MAX_TENSORS, Layout, MalformedError, Member, TensorSpan, TensorView, size_of
 from cas.layouts.torch_tensors import StorageUse, read_storage_uses
-from cas.layouts.zip_members import Member, locate_member
+from cas.layouts.zip_members import locate_member
 
-__all__ = ["find_torch_stem", "parse_torch"]
+__all__ = ["find_torch_stem", "parse_torch", "view_torch"]
 
 _PICKLE = "/data.pkl"
 _DATA = "/data/"
@@ -34,11 +37,33 @@ def parse_torch(source: Source, members: dict[str, Member], stem: str) -> Layout
     """The layout of a zip as what torch wrote. Raises MalformedError where a member is not where it should be."""
     uses = _storage_uses(source, members, stem)
     spans = []
-    for member in members.values():
-        folder, _, key = member.name.partition(_DATA)
-        if folder == stem and key and member.size_bytes:
+    for key, member in _storages(members, stem):
+        if member.size_bytes:
             spans.append(_span(key, locate_member(source, member), member.size_bytes, uses.get(key, [])))
     return Layout.of("torch", spans)
+
+
+def view_torch(source: Source, members: dict[str, Member], stem: str) -> list[TensorView]:
+    """Every tensor of what torch wrote, and every storage in which none is known.
+
+    Reads the directory and data.pkl, and nothing of the storages: where they are is found out when one is read.
+    """
+    uses = _storage_uses(source, members, stem)
+    views: list[TensorView] = []
+    for key, member in _storages(members, stem):
+        known = [view for use in uses.get(key, []) if (view := _view(use, member))]
+        if not known and member.size_bytes:
+            span = _span(key, 0, member.size_bytes, uses.get(key, []))
+            known = [replace(TensorView.of_span(span), member=member)]
+        views += known
+    return views
+
+
+def _storages(members: dict[str, Member], stem: str) -> Iterator[tuple[str, Member]]:
+    for member in members.values():
+        folder, _, key = member.name.partition(_DATA)
+        if folder == stem and key:
+            yield key, member
 
 
 def _storage_uses(source: Source, members: dict[str, Member], stem: str) -> dict[str, list[StorageUse]]:
@@ -52,7 +77,7 @@ def _storage_uses(source: Source, members: dict[str, Member], stem: str) -> dict
     if byte_order and _read(source, byte_order, 6) != b"little":
         return uses
     try:
-        for use in read_storage_uses(_read(source, pickle, pickle.size_bytes)):
+        for use in islice(read_storage_uses(_read(source, pickle, pickle.size_bytes)), MAX_TENSORS):
             uses.setdefault(use.key, []).append(use)
     except MalformedError:
         return {}
@@ -66,7 +91,7 @@ def _read(source: Source, member: Member, size_bytes: int) -> bytes:
 def _span(key: str, offset: int, size_bytes: int, uses: list[StorageUse]) -> TensorSpan:
     for use in uses:
         itemsize = DTYPE_BYTES[use.dtype]
-        if use.shape is not None and math.prod(use.shape) * itemsize == size_bytes and use.name:
+        if use.shape is not None and use.is_row and math.prod(use.shape) * itemsize == size_bytes and use.name:
             return TensorSpan(use.name, use.dtype, use.shape, offset, size_bytes, itemsize)
     # Only parts or turned views of it are used: an array of its items in a row is still the truth.
     name = f"data/{key}"
@@ -74,3 +99,16 @@ def _span(key: str, offset: int, size_bytes: int, uses: list[StorageUse]) -> Ten
     if itemsize and size_bytes % itemsize == 0:
         return TensorSpan(name, uses[0].dtype, (size_bytes // itemsize,), offset, size_bytes, itemsize)
     return TensorSpan(name, "", (), offset, size_bytes, 0)
+
+
+def _view(use: StorageUse, member: Member) -> TensorView | None:
+    """A tensor where the pickle says that it is; None if its storage does not hold it."""
+    if use.shape is None or not use.name:
+        return None
+    offset = use.offset * DTYPE_BYTES[use.dtype]
+    try:
+        return TensorView(
+            use.name, use.dtype, use.shape, use.strides, offset, size_of(use.dtype, use.shape, use.strides), member
+        )
+    except MalformedError:
+        return None

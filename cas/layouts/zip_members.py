@@ -10,12 +10,11 @@ Source: PKWARE APPNOTE 6.3.10, sections 4.3.7, 4.3.12, 4.3.14 to 4.3.16, 4.5.3.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
 from cas.layouts.source import Source
-from cas.layouts.spans import MAX_NAME_CHARS, MAX_TENSORS, MalformedError
+from cas.layouts.spans import MAX_NAME_CHARS, MAX_TENSORS, MalformedError, Member
 
-__all__ = ["ZIP_MAGIC", "Member", "locate_member", "read_members"]
+__all__ = ["ZIP_MAGIC", "locate_member", "read_members"]
 
 ZIP_MAGIC = b"PK\x03\x04"
 
@@ -35,21 +34,6 @@ _ZIP64_FIELD = 1
 _STORED = 0
 _ENCRYPTED = 1
 _MAX_MEMBERS = 2 * MAX_TENSORS
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A member stored as it is.
-
-    Attributes:
-        name: its path in the archive.
-        header_offset: of its local header; the content follows at `locate_member`.
-        size_bytes: of its content.
-    """
-
-    name: str
-    header_offset: int
-    size_bytes: int
 
 
 def read_members(source: Source) -> dict[str, Member]:
@@ -102,15 +86,10 @@ def locate_member(source: Source, member: Member) -> int:
 
 def _find_directory(source: Source) -> tuple[int, int, int]:
     """The central directory's number of entries, size in bytes and offset."""
-    longest = _END64_LOCATOR.size + _END.size + _MAX_COMMENT_BYTES
-    tail_bytes = min(source.size_bytes, longest)
-    tail = source.read(source.size_bytes - tail_bytes, tail_bytes)
-    at = tail.rfind(_END_MAGIC)
-    while at >= 0:
-        # The comment may contain the signature; only the real record's comment ends where the file does.
-        if at + _END.size <= len(tail) and at + _END.size + _END.unpack_from(tail, at)[5] == len(tail):
-            break
-        at = tail.rfind(_END_MAGIC, 0, at)
+    shortest = _END64_LOCATOR.size + _END.size
+    tail, at = _read_tail(source, shortest)
+    if at < 0:  # hardly any archive has a comment, and looking for one may read into the last tensor
+        tail, at = _read_tail(source, shortest + _MAX_COMMENT_BYTES)
     if at < 0:
         raise MalformedError("a zip without an end")
     _, here, entries, size_bytes, offset, _ = _END.unpack_from(tail, at)
@@ -123,6 +102,19 @@ def _find_directory(source: Source) -> tuple[int, int, int]:
     if here != entries:
         raise MalformedError("a zip over several disks")
     return entries, size_bytes, offset
+
+
+def _read_tail(source: Source, tail_bytes: int) -> tuple[bytes, int]:
+    """The last bytes of the file, and where in them the end record begins; -1 if it does not."""
+    tail_bytes = min(source.size_bytes, tail_bytes)
+    tail = source.read(source.size_bytes - tail_bytes, tail_bytes)
+    at = tail.rfind(_END_MAGIC)
+    while at >= 0:
+        # The comment may contain the signature; only the real record's comment ends where the file does.
+        if at + _END.size <= len(tail) and at + _END.size + _END.unpack_from(tail, at)[5] == len(tail):
+            break
+        at = tail.rfind(_END_MAGIC, 0, at)
+    return tail, at
 
 
 def _widen(extra: bytes, values: tuple[int, int, int]) -> tuple[int, int, int]:
