@@ -28,7 +28,16 @@ from cas.checkpoint.tensor_file import MAX_HEADER_BYTES, StoredTensor, slice_ten
 from cas.errors import FormatError, NotFoundError, RefusedError
 from cas.format import Buffer
 
-__all__ = ["SKELETON_PATH", "TENSORS_PATH", "DictFiles", "decode_dict", "dict_paths", "encode_dict", "is_dict_tree"]
+__all__ = [
+    "SKELETON_PATH",
+    "TENSORS_PATH",
+    "DictFiles",
+    "decode_dict",
+    "dict_paths",
+    "dict_tensors",
+    "encode_dict",
+    "is_dict_tree",
+]
 
 SKELETON_PATH = "cas-dict.msgpack"
 TENSORS_PATH = "tensors.safetensors"
@@ -82,6 +91,23 @@ def dict_paths(read: Callable[[str], Buffer]) -> frozenset[str]:
         FormatError: the skeleton is malformed, or of a newer version.
     """
     return _Outline.of(read(SKELETON_PATH)).paths
+
+
+def dict_tensors(skeleton: Buffer) -> dict[str, TensorRef]:
+    """What each array of the tensors file was, by its name there, read from the skeleton alone.
+
+    Raises:
+        FormatError: the skeleton is malformed, or of a newer version.
+    """
+    names = _Names()
+    found: dict[str, TensorRef] = {}
+
+    def note(reference: TensorRef | FileRef, place: Place) -> None:
+        if isinstance(reference, TensorRef):
+            found[names.tensor(place)] = reference
+
+    decode_skeleton(skeleton, note, SKELETON_PATH)
+    return found
 
 
 def decode_dict(
