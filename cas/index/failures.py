@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from cas.errors import CasError, CorruptError, StorageError
 
-__all__ = ["busy_error", "translated"]
+__all__ = ["busy_error", "damaged_error", "translated"]
 
 # SQLITE_PROTOCOL: too many connections opened and closed the log in the same instant.
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
@@ -26,6 +26,12 @@ def busy_error(name: str) -> StorageError:
     return StorageError(
         f"index {name} is busy: another writer has it locked; try again when that is done", transient=True
     )
+
+
+def damaged_error(name: str, reason: str) -> CorruptError:
+    """An SQLite file is not what was written."""
+    what = f"damage ({reason}; the store is unharmed, rebuild the index by `cas reindex`)"
+    return CorruptError("a sound SQLite database", what, f"index {name}")
 
 
 @contextmanager
@@ -46,8 +52,7 @@ def _translate(error: SQLAlchemyError, name: str) -> CasError:
         if code in _BUSY:
             return busy_error(name)
         if code in _DAMAGED:
-            what = f"damage ({reason}; the store is unharmed, rebuild the index by `cas reindex`)"
-            return CorruptError("a sound SQLite database", what, f"index {name}")
+            return damaged_error(name, reason)
         return StorageError(f"index {name}: {reason}")
     state = getattr(original, "sqlstate", None)
     if state == _LOCK_NOT_AVAILABLE:

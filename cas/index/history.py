@@ -7,21 +7,16 @@ shorten (a name longer than an index allows).
 
 from __future__ import annotations
 
-import json
-import math
-import re
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, insert, literal, select, update
 
 from cas.format import Commit, Digest, RefRecord
 from cas.index.rows import bounded, insert_new
 from cas.index.schema import commit_parents, commits, metrics, params, refs
+from cas.index.values import index_name, param_columns, storable
 
 __all__ = ["add_commit", "best", "commits_of", "find_commit", "log", "ref_sequences", "refs_now", "set_ref"]
-
-_MAX_NAME_CHARACTERS = 255  # PostgreSQL indexes up to 2704 bytes a row: two names of four-byte characters
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # what a PostgreSQL text cannot hold
 
 
 def add_commit(connection: Connection, commit: Commit) -> None:
@@ -29,15 +24,13 @@ def add_commit(connection: Connection, commit: Commit) -> None:
     key = commit.id.raw
     step = None if commit.step is None else bounded(commit.step)
     row = (
-        key, commit.checkpoint.raw, bounded(commit.time_us), _storable(commit.author), _storable(commit.message),
-        _name(commit.run), _name(commit.trial), step, commit.encode(),
+        key, commit.checkpoint.raw, bounded(commit.time_us), storable(commit.author), storable(commit.message),
+        index_name(commit.run), index_name(commit.trial), step, commit.encode(),
     )  # fmt: skip
     insert_new(connection, commits, [row])
     insert_new(connection, commit_parents, [(key, at, parent.raw) for at, parent in enumerate(commit.parents)])
-    insert_new(connection, metrics, [(key, _name(name), commit.metric(name)) for name in commit.metrics])
-    insert_new(
-        connection, params, [(key, _name(name), _json(value), _number(value)) for name, value in commit.params.items()]
-    )
+    insert_new(connection, metrics, [(key, index_name(name), commit.metric(name)) for name in commit.metrics])
+    insert_new(connection, params, [(key, name, *columns) for name, columns in param_columns(commit.params).items()])
 
 
 def find_commit(connection: Connection, commit: Digest) -> Commit | None:
@@ -51,27 +44,41 @@ def commits_of(connection: Connection, checkpoint: Digest) -> list[Commit]:
     return _read(connection, _newest_first(_select().where(commits.c.checkpoint == checkpoint.raw)))
 
 
-def log(connection: Connection, run: str | None, trial: str | None, limit: int | None) -> list[Commit]:
-    """Commits, newest first; of one run or trial where they are given."""
-    query = _select()
-    if run is not None:
-        query = query.where(commits.c.run == _name(run))
-    if trial is not None:
-        query = query.where(commits.c.trial == _name(trial))
-    return _read(connection, _newest_first(query).limit(limit))
+def log(
+    connection: Connection,
+    run: str | None,
+    trial: str | None,
+    limit: int | None,
+    where: ColumnElement[bool] | None = None,
+    tip: Digest | None = None,
+) -> list[Commit]:
+    """Commits, newest first; of one run or trial, those that a condition holds for, those that lead to ``tip``."""
+    query = _narrowed(_select(), run, trial, where)
+    if tip is None:
+        return _read(connection, _newest_first(query).limit(limit))
+    first = select(literal(tip.raw, commits.c.id.type).label("id"), literal(0).label("depth"))
+    line = first.cte("line", recursive=True)
+    parents = select(commit_parents.c.parent, line.c.depth + 1).join(line, commit_parents.c.commit == line.c.id)
+    line = line.union_all(parents.where(commit_parents.c.position == 0))
+    return _read(connection, query.join(line, line.c.id == commits.c.id).order_by(line.c.depth).limit(limit))
 
 
 def best(
-    connection: Connection, metric: str, maximize: bool, run: str | None, limit: int | None
+    connection: Connection,
+    metric: str,
+    maximize: bool,
+    run: str | None,
+    limit: int | None,
+    trial: str | None = None,
+    where: ColumnElement[bool] | None = None,
 ) -> list[tuple[Commit, float]]:
     """Commits by their value of ``metric``, the best first; of equals the oldest first."""
-    query = (
+    query: Select[Any] = (
         select(commits.c.id, commits.c.encoded, metrics.c.value)
         .join(metrics)
-        .where(metrics.c.name == _name(metric), metrics.c.value.is_not(None))
+        .where(metrics.c.name == index_name(metric), metrics.c.value.is_not(None))
     )
-    if run is not None:
-        query = query.where(commits.c.run == _name(run))
+    query = _narrowed(query, run, trial, where)
     order: ColumnElement[Any] = metrics.c.value.desc() if maximize else metrics.c.value.asc()
     rows = connection.execute(query.order_by(order, commits.c.time_us, commits.c.id).limit(limit))
     return [(_decode(raw, encoded), value) for raw, encoded, value in rows]
@@ -102,6 +109,14 @@ def _select() -> Select[Any]:
     return select(commits.c.id, commits.c.encoded)
 
 
+def _narrowed(query: Select[Any], run: str | None, trial: str | None, where: ColumnElement[bool] | None) -> Select[Any]:
+    if run is not None:
+        query = query.where(commits.c.run == index_name(run))
+    if trial is not None:
+        query = query.where(commits.c.trial == index_name(trial))
+    return query if where is None else query.where(where)
+
+
 def _newest_first(query: Select[Any]) -> Select[Any]:
     return query.order_by(commits.c.time_us.desc(), commits.c.id.desc())
 
@@ -113,34 +128,3 @@ def _read(connection: Connection, query: Select[Any]) -> list[Commit]:
 def _decode(raw: bytes, encoded: bytes) -> Commit:
     digest = Digest(raw)
     return Commit.decode(encoded, digest, f"commit {digest} in the index")
-
-
-def _storable(text: str) -> str:
-    return _UNSTORABLE.sub("\ufffd", text)
-
-
-def _name(text: str) -> str:
-    """``text`` as it is indexed: itself, or where a database could not index it, its beginning and its digest."""
-    if len(text) <= _MAX_NAME_CHARACTERS and not _UNSTORABLE.search(text):
-        return text
-    digest = Digest.of(text.encode("utf-8", "surrogatepass"))
-    return f"{_storable(text)[: _MAX_NAME_CHARACTERS - 65]}…{digest}"
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
-        return None
-    return float(value)
-
-
-def _json(value: object) -> str:
-    return json.dumps(_plain(value), ensure_ascii=False, sort_keys=True)
-
-
-def _plain(value: object) -> object:
-    """``value`` without the floats that JSON has no word for; they become text."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

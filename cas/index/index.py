@@ -13,12 +13,13 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
-from sqlalchemy import Select, Table, delete, insert, select
+from sqlalchemy import ColumnElement, Select, Table, and_, delete, insert, select
 
 from cas.errors import RefusedError
 from cas.format import Commit, Digest, Location, Manifest, PackEntry, RefRecord
-from cas.index import content, history, locations, stats
+from cas.index import content, history, locations, search, stats, where
 from cas.index.database import BUSY_TIMEOUT_S, Database
+from cas.index.failures import damaged_error
 from cas.index.migration import ensure_schema, read_version
 from cas.index.schema import TABLES, checkpoints, chunks, commits, packs, refs, stores
 
@@ -104,6 +105,18 @@ class Index:
                 f"index {self.name} belongs to store {bound}, not to {store_id};\n"
                 "set CAS_INDEX to another one, or unset it"
             )
+
+    def check(self) -> None:
+        """Look through a whole SQLite file; a server looks after its own.
+
+        Raises:
+            CorruptError: it is damaged somewhere.
+        """
+        if self._database.address.is_sqlite:
+            with self._database.reading() as connection:
+                found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+            if found != "ok":
+                raise damaged_error(self.name, str(found))
 
     def is_empty(self) -> bool:
         """Whether nothing was learnt yet."""
@@ -217,20 +230,61 @@ class Index:
         with self._database.reading() as connection:
             return history.commits_of(connection, checkpoint)
 
-    def log(self, *, run: str | None = None, trial: str | None = None, limit: int | None = None) -> list[Commit]:
-        """Commits, newest first; only those of one run or trial where it is given."""
+    def log(
+        self,
+        *,
+        run: str | None = None,
+        trial: str | None = None,
+        where: Sequence[str] = (),
+        tip: Digest | None = None,
+        limit: int | None = None,
+    ) -> list[Commit]:
+        """Commits, newest first.
+
+        Args:
+            run, trial: only those of this run or trial.
+            where: searches (docs/search.md), all of which must be true of a commit.
+            tip: only this commit and its first parents, as far as the index knows them.
+            limit: at most so many.
+
+        Raises:
+            FormatError: a search is malformed.
+        """
+        condition = self._condition(where)
         with self._database.reading() as connection:
-            return history.log(connection, run, trial, limit)
+            return history.log(connection, run, trial, limit, condition, tip)
 
     def best(
-        self, metric: str, *, maximize: bool, run: str | None = None, limit: int | None = 1
+        self,
+        metric: str,
+        *,
+        maximize: bool,
+        run: str | None = None,
+        trial: str | None = None,
+        where: Sequence[str] = (),
+        limit: int | None = 1,
     ) -> list[tuple[Commit, float]]:
         """The commits with the highest or lowest ``metric`` and its value, the best first.
 
         Of equals the oldest comes first. A commit without the metric, or with NaN, is never among them.
+
+        Args:
+            metric: its name.
+            maximize: whether the highest is best.
+            run, trial, where, limit: as for `log`.
+
+        Raises:
+            FormatError: a search is malformed.
         """
+        condition = self._condition(where)
         with self._database.reading() as connection:
-            return history.best(connection, metric, maximize, run, limit)
+            return history.best(connection, metric, maximize, run, limit, trial, condition)
+
+    def _condition(self, searches: Sequence[str]) -> ColumnElement[bool] | None:
+        """What must hold for all of them to be true, before any database is asked."""
+        sqlite = self._database.address.is_sqlite
+        found = [search.condition(where.parse(text), sqlite) for text in searches]
+        return and_(*found) if found else None
 
     def set_ref(self, record: RefRecord) -> None:
         """Learn of a move of a ref. The highest sequence wins, in whatever order they arrive."""

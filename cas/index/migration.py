@@ -22,7 +22,7 @@ from cas.index.schema import TABLES, VERSION_TABLE, metadata
 
 __all__ = ["SCHEMA_VERSION", "drop_schema", "ensure_schema", "migrations_folder", "read_version", "upgrade_schema"]
 
-SCHEMA_VERSION = "0001"  # the newest revision in migrations/versions; their names sort by age
+SCHEMA_VERSION = "0002"  # the newest revision in migrations/versions; their names sort by age
 
 _SQLITE_FILES = ("", "-wal", "-shm", "-journal")
 _alembic_lock = threading.Lock()  # Alembic hands the migration its context in module globals

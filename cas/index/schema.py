@@ -140,6 +140,7 @@ params = Table(
     Column("name", Text, primary_key=True),
     Column("value_text", Text, nullable=False),  # JSON
     Column("value_number", Double),  # NULL for what is not a number
+    Column("value_string", Text),  # NULL for what is not text
     Index("params_by_number", "name", "value_number"),
     sqlite_with_rowid=False,
 )

@@ -92,19 +92,31 @@ def test_the_best_have_the_extreme_value_and_are_never_nan(index, values, maximi
 
 
 def test_params_can_be_searched_by_anyone_who_knows_sql(index):
-    """Beside the commit's bytes stand JSON that is JSON, and numbers that are numbers."""
+    """Beside the commit's bytes stand JSON that is JSON, numbers that are numbers, and text; dicts also inside out."""
     params = {"lr": 1e-3, "deep": {"b": [1, None], "a": math.inf}, "flag": True, "n": 7, "nan": math.nan, "s": "é\0"}
     index.add_commit(Commit(Digest.of(b"c"), params=params))
 
-    rows = {name: (text, number) for _, name, text, number in index.dump()["params"]}
+    rows = {name: columns for _, name, *columns in index.dump()["params"]}
     assert rows == {
-        "lr": ("0.001", 0.001),
-        "deep": ('{"a": "inf", "b": [1, null]}', None),
-        "flag": ("true", None),
-        "n": ("7", 7.0),
-        "nan": ('"nan"', None),
-        "s": ('"é\\u0000"', None),
+        "lr": ["0.001", 0.001, None],
+        "deep": ['{"a": "inf", "b": [1, null]}', None, None],
+        "deep.a": ['"inf"', math.inf, None],
+        "deep.b": ["[1, null]", None, None],
+        "flag": ["true", None, None],
+        "n": ["7", 7.0, None],
+        "nan": ['"nan"', None, "nan"],
+        "s": ['"é\\u0000"', None, "é\ufffd"],
     }
+
+
+def test_a_param_outside_hides_one_inside_of_the_same_name(index):
+    """In whatever order a dict was filled, so that a rebuilt index is equal."""
+    params = {"a": {"b": {"c": 1}, "d": 2}, "a.b": {"c": 3}, "a.d": 4}
+    for ordered in (params, dict(reversed(params.items()))):
+        with index.rebuilding():
+            index.add_commit(Commit(Digest.of(b"c"), params=ordered))
+        numbers = {name: number for _, name, _, number, _ in index.dump()["params"] if number is not None}
+        assert numbers == {"a.b.c": 3, "a.d": 4}
 
 
 records = st.builds(
