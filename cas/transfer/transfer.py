@@ -1,8 +1,7 @@
-"""Transfer: bring one checkpoint, and what was said about it, from one store to another.
+"""Transfer: bring one revision, and what was said about it, from one store to another.
 
-Only chunks that the target lacks move, as they are encoded. Every one is decoded
-and held to its digest before the target refers to it. Leaves before roots, as in
-any write: packs, manifest, commit, ref.
+Leaves before roots, as in any write: packs, manifest, commit, ref. A ref moves only
+to where its own commit leads, unless the caller forces it.
 """
 
 from __future__ import annotations
@@ -10,9 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from cas.format import Digest, Manifest
+from cas.format import Commit, Digest
 from cas.progress import SILENT, Progress
 from cas.repository import Repository, Revision
+from cas.repository.refs import detached_name
+from cas.transfer.content import ContentMover
+from cas.transfer.tips import Tips
 
 __all__ = ["Moved", "transfer"]
 
@@ -23,65 +25,81 @@ class Moved:
 
     Attributes:
         checkpoint: the hash of the content.
-        commit: the commit that came with it, or None for a bare checkpoint hash.
-        ref: the ref that points at it in the target now, or None.
+        commit: the commit that stands for it in the target.
+        ref: the ref that points at it in the target, or None for a bare checkpoint that was there.
         logical_bytes: what a plain copy would have moved.
-        moved_bytes: encoded bytes of the chunks that the target lacked.
+        new_bytes: raw bytes of the chunks that the target lacked.
+        moved_bytes: the same chunks as they are encoded.
     """
 
     checkpoint: Digest
-    commit: Digest | None
+    commit: Digest
     ref: str | None
     logical_bytes: int
+    new_bytes: int
     moved_bytes: int
 
     def as_json(self) -> dict[str, Any]:
         """The stable JSON form."""
         return {
             "hash": str(self.checkpoint),
-            "commit": str(self.commit) if self.commit else None,
+            "commit": str(self.commit),
             "ref": self.ref,
             "logical_bytes": self.logical_bytes,
+            "new_bytes": self.new_bytes,
             "moved_bytes": self.moved_bytes,
         }
 
 
-def transfer(source: Repository, target: Repository, what: Revision, progress: Progress = SILENT) -> Moved:
+def transfer(
+    source: Repository, target: Repository, what: Revision, *, force: bool = False, progress: Progress = SILENT
+) -> Moved:
     """Bring ``what`` from ``source`` into ``target``.
 
     Args:
         source: where it is.
         target: where it shall be.
-        what: a revision that ``source`` resolved. A ref's name comes along; a commit
-            comes without its ancestors; a bare checkpoint gets a commit of its own.
-        progress: told of encoded bytes as they arrive.
+        what: a revision that ``source`` resolved. A ref's name comes along; a commit comes without its
+            ancestors, and without a name gets a ref of its own; a bare checkpoint gets a commit, unless
+            a ref of the target leads to one of it.
+        force: move a ref that points elsewhere in the target.
+        progress: told of raw bytes as they are done, and of encoded bytes as they arrive.
 
     Raises:
+        ConflictError: the ref points at another history in the target, and ``force`` is not set; or
+            somebody moved it meanwhile.
         CorruptError: ``source`` has bytes that are not what was written; nothing refers to them.
+        RefusedError: ``target`` is read-only or cannot hold refs.
     """
-    manifest = source.reader.manifest(what.checkpoint)
-    moved_bytes = _move_content(source, target, manifest, progress)
-    if what.commit is None:
-        commit, ref = target.commit(what.checkpoint)
-    else:
-        commit, ref = target.adopt(what.commit, what.ref)
-    return Moved(what.checkpoint, commit.id, ref, manifest.tree.size_bytes, moved_bytes)
-
-
-def _move_content(source: Repository, target: Repository, manifest: Manifest, progress: Progress) -> int:
-    writer = target.writer()
-    known = target.index.find_chunks(manifest.locations, writer.generation)
-    # A chunk counts as known only with its bases: a difference without its base is not readable.
-    missing = [location for digest, location in manifest.locations.items() if digest not in known]
-    missing.sort(key=lambda location: (location.pack, location.entry.offset))
-    progress.begin("transfer", sum(location.entry.stored_bytes for location in missing))
+    tips = Tips(target)
+    name = what.ref or (detached_name(what.commit.id) if what.commit else None)
+    if what.commit is not None and name is not None and not force:
+        tips.refuse_diverged(source, [(name, what.commit.id)])
+    logical_bytes = source.reader.manifest(what.checkpoint).tree.size_bytes
+    mover = ContentMover(source, target, progress)
+    there = _find_commit(target, what, tips)
+    progress.begin("transfer", logical_bytes)
     try:
-        for location, encoded in source.reader.read_encoded(manifest, missing):
-            writer.add_encoded(location.entry, encoded)
-            progress.advance(location.entry.raw_bytes, len(encoded))
+        if there is None:
+            mover.bring(what.checkpoint)
+            mover.settle()
+        else:
+            progress.advance(logical_bytes)
     finally:
         progress.end()
-    arrived = {location.entry.digest: location for location in writer.finish_packs()}
-    locations = [arrived.get(digest) or known[digest] for digest in manifest.locations]
-    writer.publish(Manifest.of(manifest.tree, manifest.recipes.values(), locations))
-    return sum(location.entry.stored_bytes for location in missing)
+    if what.commit is None:
+        commit, name = (there, None) if there else target.commit(what.checkpoint)
+    else:
+        commit, name = what.commit, name or detached_name(what.commit.id)
+        if there is None:
+            target.add_commit(commit)
+        if tips.find(name) != commit.id:
+            tips.move(name, commit.id)
+    return Moved(what.checkpoint, commit.id, name, logical_bytes, mover.new_bytes, mover.moved_bytes)
+
+
+def _find_commit(target: Repository, what: Revision, tips: Tips) -> Commit | None:
+    """The commit of ``what``, or of a bare checkpoint any one, if refs of the target lead to it."""
+    if what.commit is not None:
+        return what.commit if tips.has(what.commit.id) else None
+    return next((one for one in target.index.commits_of(what.checkpoint) if tips.has(one.id)), None)

@@ -7,16 +7,10 @@ import pytest
 
 from cas.errors import CorruptError
 from cas.maintenance import fsck
-from cas.repository import BytesSource, Repository
+from cas.repository import BytesSource
 from cas.transfer import transfer
 
 BASE = np.random.default_rng(0).normal(size=500_000).astype("f4").tobytes()
-
-
-@pytest.fixture
-def two(tmp_path):
-    with Repository.init(str(tmp_path / "here")) as here, Repository.init(str(tmp_path / "there")) as there:
-        yield here, there
 
 
 def put(repository, text, **kind):
@@ -77,3 +71,53 @@ def test_damage_does_not_travel(two):
         transfer(here, there, here.resolve("main"))
     assert there.refs.find("main") is None
     assert list(there.storage.list("manifests/")) == []
+
+
+def test_a_bare_hash_gets_a_commit_once(two):
+    """Pushed again it moves nothing and says nothing new; a commit that came by another way will do."""
+    here, there = two
+    result = put(here, "1", ref="main")
+    bare = here.resolve(str(result.checkpoint))
+    first, again = transfer(here, there, bare), transfer(here, there, bare)
+
+    assert first.commit == again.commit != result.commit.id
+    assert (again.moved_bytes, again.ref) == (0, None)
+    assert [name for name, _ in there.live_refs(detached=True)] == [first.ref]
+
+
+def test_equal_chunks_move_once(two):
+    """Whatever files they are in; the figures tell what deduplication saved."""
+    here, there = two
+    here.put([BytesSource("a", BASE), BytesSource("b", BASE)], ref="main")
+    moved = transfer(here, there, here.resolve("main"))
+    assert moved.logical_bytes == 2 * len(BASE)
+    assert moved.new_bytes == len(BASE) > moved.moved_bytes
+
+
+class Adding:
+    """Progress that adds up what it is told."""
+
+    def __init__(self):
+        self.stages, self.raw_bytes, self.stored_bytes = [], 0, 0
+
+    def begin(self, what, total_bytes):
+        self.stages.append((what, total_bytes))
+
+    def advance(self, raw_bytes, stored_bytes=0):
+        self.raw_bytes += raw_bytes
+        self.stored_bytes += stored_bytes
+
+    def end(self):
+        self.stages.append("end")
+
+
+def test_progress_adds_up(two):
+    """Raw bytes to the whole that was announced, whatever had to move; stored bytes to what moved."""
+    here, there = two
+    put(here, "1", ref="main")
+    put(here, "2", ref="main")
+    for rev in ("main~1", "main", "main"):
+        told = Adding()
+        moved = transfer(here, there, here.resolve(rev), progress=told)
+        assert told.stages == [("transfer", moved.logical_bytes), "end"]
+        assert (told.raw_bytes, told.stored_bytes) == (moved.logical_bytes, moved.moved_bytes)
