@@ -15,9 +15,10 @@ from typing import Protocol
 from cas.errors import FormatError, NotFoundError
 from cas.format import Buffer, Digest, Tree, TreeEntry
 from cas.repository import BytesSource, Repository, Source
+from cas.views import Ranges, SourceRanges, open_stored_files
 from cas.worktree import directory_sources, hash_sources, iter_source, restore, write_sources
 
-__all__ = ["Content", "DirectoryContent", "MemoryContent", "StoredContent"]
+__all__ = ["Content", "DirectoryContent", "LooseContent", "MemoryContent", "StoredContent"]
 
 
 class Content(Protocol):
@@ -32,6 +33,9 @@ class Content(Protocol):
     def sources(self) -> tuple[list[Source], tuple[str, ...]]:
         """The files as a writer takes them, and the empty directories."""
 
+    def ranges(self) -> Mapping[str, Ranges]:
+        """The files by path, to be read by position."""
+
     def write(self, target: Path, *, overwrite: bool) -> None:
         """Write the files into a directory."""
 
@@ -39,8 +43,8 @@ class Content(Protocol):
         """A few words for a repr."""
 
 
-class _Loose(ABC):
-    """What a directory and memory share: a content that is hashed and read through its sources."""
+class LooseContent(ABC):
+    """A content that is in no store: it is hashed and read through its sources."""
 
     @abstractmethod
     def sources(self) -> tuple[list[Source], tuple[str, ...]]: ...
@@ -55,12 +59,16 @@ class _Loose(ABC):
                 return iter_source(source, entry.blob)
         raise NotFoundError(f"{entry.path!r} is not there any more")
 
+    def ranges(self) -> Mapping[str, Ranges]:
+        sources, _ = self.sources()
+        return {source.path: SourceRanges(source) for source in sources}
+
     def write(self, target: Path, *, overwrite: bool) -> None:
         write_sources(*self.sources(), target, overwrite=overwrite)
 
 
 @dataclass(frozen=True, slots=True)
-class DirectoryContent(_Loose):
+class DirectoryContent(LooseContent):
     """The files of a local directory, as they are when they are read."""
 
     path: Path
@@ -84,7 +92,7 @@ class DirectoryContent(_Loose):
 
 
 @dataclass(frozen=True, slots=True)
-class MemoryContent(_Loose):
+class MemoryContent(LooseContent):
     """Files in memory that nobody else can change.
 
     Attributes:
@@ -136,6 +144,10 @@ class StoredContent:
         tree = self.tree()
         files = {entry.path: b"".join(self.iter_file(entry)) for entry in tree.files}
         return MemoryContent.of_tree(tree, files).sources()
+
+    def ranges(self) -> Mapping[str, Ranges]:
+        """The files, of which only chunks that are read are fetched. The store is open while somebody holds them."""
+        return open_stored_files(self.url, self.digest)
 
     def write(self, target: Path, *, overwrite: bool) -> None:
         """Restore from the store."""

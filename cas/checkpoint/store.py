@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +19,7 @@ from cas.progress import SILENT, Progress
 from cas.repository import DETACHED, PutResult, Repository, Revision, locate_store
 from cas.repository.locate import DIRECTORY_NAME
 from cas.repository.rebuild import Rebuilt
-from cas.transfer import Moved, transfer
+from cas.transfer import Mirrored, Moved, Remotes, mirror, transfer
 from cas.worktree import RestoreResult, directory_sources, restore
 
 if TYPE_CHECKING:
@@ -217,15 +217,55 @@ class Store:
         manifest = reader.manifest(self.resolve(rev).checkpoint)
         return reader.iter_blob(manifest, manifest.tree.entry(path))
 
-    def push(self, rev: str, url: str, *, progress: Progress = SILENT) -> Moved:
-        """Bring a checkpoint into another store; only what that one lacks moves."""
-        with Repository.open(url) as target:
-            return transfer(self.repository, target, self.resolve(rev), progress)
+    # -- other stores
 
-    def fetch(self, rev: str, url: str, *, progress: Progress = SILENT) -> Moved:
-        """Bring a checkpoint from another store into this one."""
+    @property
+    def remotes(self) -> Remotes:
+        """Names for other stores' URLs. `push`, `fetch` and the like take a name where they take a URL."""
+        return Remotes(self.url)
+
+    def push(self, rev: str, url: str, *, force: bool = False, progress: Progress = SILENT) -> Moved:
+        """Bring a checkpoint, and the commit or ref that ``rev`` names, into another store.
+
+        Only what that one lacks moves. ``force`` moves a ref that points at another history there.
+        """
+        with Repository.open(self.remotes.locate(url)) as target:
+            return transfer(self.repository, target, self.resolve(rev), force=force, progress=progress)
+
+    def push_all(self, url: str, *, force: bool = False, progress: Progress = SILENT) -> Mirrored:
+        """Bring all refs, and the history and content they lead to, into another store."""
+        with Repository.open(self.remotes.locate(url)) as target:
+            return mirror(self.repository, target, force=force, progress=progress)
+
+    def fetch(self, rev: str, url: str, *, force: bool = False, progress: Progress = SILENT) -> Moved:
+        """Bring a checkpoint from another store into this one; the reverse of `push`."""
+        with Repository.open(self.remotes.locate(url)) as source:
+            return transfer(source, self.repository, source.resolve(rev), force=force, progress=progress)
+
+    @classmethod
+    def clone(
+        cls, url: str, store: str | os.PathLike[str] | None = None, *, progress: Progress = SILENT
+    ) -> tuple[Store, Mirrored]:
+        """Make a store with everything that another has, which it remembers as its remote ``origin``.
+
+        Interrupted, it can be run again and goes on.
+
+        Args:
+            url: the other store.
+            store: where; by default ``.cas`` in the current directory.
+            progress: told of bytes as they arrive.
+
+        Raises:
+            ConflictError: there is a store already, and its ``origin`` is another.
+        """
         with Repository.open(url) as source:
-            return transfer(source, self.repository, source.resolve(rev), progress)
+            opened = cls.init(store)
+            try:
+                opened.remotes.add("origin", url)
+                return opened, mirror(source, opened.repository, progress=progress)
+            except BaseException:
+                opened.close()
+                raise
 
     # -- history
 
@@ -234,12 +274,36 @@ class Store:
         return self.repository.resolve(rev)
 
     def log(
-        self, rev: str | None = None, *, run: str | None = None, trial: str | None = None, limit: int | None = None
+        self,
+        rev: str | None = None,
+        *,
+        run: str | None = None,
+        trial: str | None = None,
+        where: str | Sequence[str] = (),
+        limit: int | None = None,
     ) -> list[Commit]:
-        """Commits, newest first: the history of a REV, or all that the store has."""
-        if rev is None:
+        """Commits, newest first: the history of a REV, or all that the store has.
+
+        Args:
+            rev: whose history.
+            run, trial: only those of this run or trial.
+            where: a search, or several that must all be true: ``metrics.loss < 0.1 and params.lr >= 1e-4``
+                (docs/search.md).
+            limit: at most so many.
+
+        Raises:
+            FormatError: a search is malformed.
+        """
+        searches = _searches(where)
+        tip = None
+        if searches and rev is not None:
+            tip = self._commit_of(rev).id
+        if searches or rev is None:
             self.repository.catch_up()
-            return self.repository.index.log(run=run, trial=trial, limit=limit)
+            index = self.repository.index
+            if tip is not None and index.find_commit(tip) is None:
+                raise NotFoundError(f"commit {tip} is behind no ref, so the index does not have it; run `cas reindex`")
+            return index.log(run=run, trial=trial, where=searches, tip=tip, limit=limit)
         found = []
         for commit in self.repository.history(self._commit_of(rev)):
             if (run is None or commit.run == run) and (trial is None or commit.trial == trial):
@@ -277,16 +341,35 @@ class Store:
         """Delete a name. What it pointed at stays as long as another root or gc's grace keeps it."""
         self.repository.move_ref(name, None)
 
-    def best(self, metric: str, *, maximize: bool = False, run: str | None = None, limit: int = 1) -> list[Commit]:
+    def best(
+        self,
+        metric: str,
+        *,
+        maximize: bool = False,
+        run: str | None = None,
+        trial: str | None = None,
+        where: str | Sequence[str] = (),
+        limit: int = 1,
+    ) -> list[Commit]:
         """The commits with the lowest ``metric``, or with ``maximize`` the highest; NaN is never best.
 
+        Args:
+            metric: its name.
+            maximize: whether the highest is best.
+            run, trial, where: only of these commits, as for `log`.
+            limit: at most so many.
+
         Raises:
+            FormatError: a search is malformed.
             NotFoundError: no commit has that metric.
         """
+        searches = _searches(where)
         self.repository.catch_up()
-        found = self.repository.index.best(metric, maximize=maximize, run=run, limit=limit)
+        found = self.repository.index.best(metric, maximize=maximize, run=run, trial=trial, where=searches, limit=limit)
         if not found:
-            raise NotFoundError(f"no commit{f' of run {run!r}' if run else ''} has a metric {metric!r}; see `cas log`")
+            whose = "".join(f" of {kind} {name!r}" for kind, name in (("run", run), ("trial", trial)) if name)
+            which = " that the search finds" if searches else ""
+            raise NotFoundError(f"no commit{whose}{which} has a metric {metric!r}; see `cas log`")
         return [commit for commit, _ in found]
 
     # -- the store itself
@@ -334,6 +417,10 @@ class Store:
 def _check_own_name(name: str) -> None:
     if name.partition("/")[0] == DETACHED:
         raise RefusedError(f"names under {DETACHED}/ belong to commits that nobody named; choose another")
+
+
+def _searches(where: str | Sequence[str]) -> Sequence[str]:
+    return [where] if isinstance(where, str) else where
 
 
 def default_author() -> str:
