@@ -1,4 +1,4 @@
-"""Commands about content: put, pull, push, ls, show, cat, diff."""
+"""Commands about content: put, ls, show, cat, diff."""
 
 from __future__ import annotations
 
@@ -92,46 +92,6 @@ def put(context: Context, path: Path, ref: str | None, parents: tuple[str, ...],
 
 @click.command()
 @click.argument("rev")
-@click.argument("dest", required=False, type=click.Path(path_type=Path))
-@click.option("--from", "source", metavar="URL", help="Read from this store.")
-@click.option("-f", "--force", is_flag=True, help="Replace files in DEST that differ.")
-@shared_options
-def pull(context: Context, rev: str, dest: Path | None, source: str | None, force: bool) -> None:
-    """Write the files of REV into DEST, or, without DEST, bring REV from another store into this one."""
-    if dest is None and source is None:
-        raise click.UsageError("give DEST, to write files there, or --from URL, to bring REV into this store")
-    if dest is None:
-        with context.open() as store:
-            moved = store.fetch(rev, source or "", progress=context.progress())
-        context.emit(moved.as_json(), str(moved.checkpoint))
-        return
-    with context.open(source) as store:
-        result = store.pull(rev, dest, overwrite=force, progress=context.progress())
-    context.emit(
-        {
-            "hash": str(result.checkpoint),
-            "path": str(dest),
-            "files": result.files,
-            "logical_bytes": result.logical_bytes,
-            "written_bytes": result.written_bytes,
-        },
-        str(result.checkpoint),
-    )
-
-
-@click.command()
-@click.argument("rev")
-@click.argument("url")
-@shared_options
-def push(context: Context, rev: str, url: str) -> None:
-    """Bring REV into the store at URL; only what it lacks moves."""
-    with context.open() as store:
-        moved = store.push(rev, url, progress=context.progress())
-    context.emit(moved.as_json(), str(moved.checkpoint))
-
-
-@click.command()
-@click.argument("rev")
 @shared_options
 def ls(context: Context, rev: str) -> None:
     """List the files of REV: size, blob digest, path."""
@@ -221,4 +181,4 @@ def diff(context: Context, a: str, b: str) -> None:
     context.emit({"changes": rows}, "\n".join(f"{row['status']}  {row['path']}" for row in rows))
 
 
-COMMANDS = (put, pull, push, ls, show, cat, diff)
+COMMANDS = (put, ls, show, cat, diff)

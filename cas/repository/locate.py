@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cas.format.store_format import FORMAT_KEY
 
-__all__ = ["DIRECTORY_NAME", "INDEX_NAME", "cache_dir", "index_url", "locate_store", "user_store"]
+__all__ = ["DIRECTORY_NAME", "INDEX_NAME", "cache_dir", "index_is_named", "index_url", "locate_store", "user_store"]
 
 DIRECTORY_NAME = ".cas"
 INDEX_NAME = "index.sqlite"
@@ -50,6 +50,11 @@ def cache_dir() -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path("cas")
+
+
+def index_is_named() -> bool:
+    """Whether somebody chose where the index lies, by ``CAS_INDEX``."""
+    return bool(os.environ.get("CAS_INDEX"))
 
 
 def index_url(local_path: str | None, store_id: str) -> str:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 
 from cas.clock import now_us
-from cas.errors import ConflictError, RefusedError
+from cas.errors import ConflictError, NotFoundError, RefusedError
 from cas.format import Digest, RefRecord
 from cas.format.paths import check_path
 from cas.format.ref import check_ref_name, sequence_of
@@ -56,6 +56,14 @@ class Refs:
     def read(self, name: str, sequence: int) -> RefRecord:
         """One record of a ref. NotFoundError if there is none of that number."""
         return self._read(name, sequence)
+
+    def has(self, name: str, sequence: int) -> bool:
+        """Whether a ref has a record of that number."""
+        try:
+            self._read(name, sequence)
+        except NotFoundError:
+            return False
+        return True
 
     def advance(self, name: str, commit: Digest | None, after: int) -> RefRecord:
         """Point ``name`` at ``commit`` (None deletes it) by creating record ``after + 1``.

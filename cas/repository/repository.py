@@ -16,14 +16,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from cas.clock import now_us
-from cas.errors import ConflictError, NotFoundError, RefusedError
+from cas.errors import ConflictError, CorruptError, NotFoundError, RefusedError
 from cas.format import Commit, Digest, RefRecord, StoreFormat
 from cas.format.store_format import FORMAT_KEY
-from cas.index import open_index, upgrade
+from cas.index import discard_index, open_index, upgrade
 from cas.progress import SILENT, Progress
 from cas.repository.cache import ChunkCache, cache_bytes
 from cas.repository.keys import COMMITS, PACKS, object_key
-from cas.repository.locate import INDEX_NAME, index_url, user_store
+from cas.repository.locate import INDEX_NAME, index_is_named, index_url, user_store
 from cas.repository.reader import Reader
 from cas.repository.rebuild import Rebuilt, catch_up, rebuild
 from cas.repository.refs import DETACHED, Refs, detached_name
@@ -74,7 +74,7 @@ class Repository:
         self.storage, self.declared = storage, declared
         self.reader = Reader(storage, _node_cache(storage))
         self.refs = Refs(storage)
-        self._tips: dict[str, RefRecord] = {}  # where this session left refs; `advance` finds out if that is old
+        self._tips: dict[str, RefRecord] = {}  # where this session left refs
         self._writer: Writer | None = None
         self._writing = threading.RLock()
 
@@ -138,10 +138,12 @@ class Repository:
     @cached_property
     def index(self) -> Index:
         """The index, opened now; one that is new to a store that is not is rebuilt first."""
-        index = open_index(self.index_url)
-        index.bind(self.declared.store_id)
-        if index.is_empty() and next(iter(self.storage.list(f"{PACKS}/")), None) is not None:
-            rebuild(self.storage, self.declared.store_id, index, self.reader, self.refs)
+        with ExitStack() as stack:
+            index = stack.enter_context(open_index(self.index_url))
+            index.bind(self.declared.store_id)
+            if index.is_empty() and next(iter(self.storage.list(f"{PACKS}/")), None) is not None:
+                rebuild(self.storage, self.declared.store_id, index, self.reader, self.refs)
+            stack.pop_all()
         return index
 
     def close(self) -> None:
@@ -208,7 +210,7 @@ class Repository:
             self._try_advance(detached_name(commit.id), commit.id, 0)
             return commit, detached_name(commit.id)
         for _ in range(_REF_TRIES):
-            tip = self._tips.get(ref) or self.refs.find(ref)
+            tip = self._tip(ref)
             if not about.parents and tip is not None and tip.commit is not None:
                 commit = replace(commit, parents=(tip.commit,))
             commit = self.add_commit(commit)
@@ -290,8 +292,37 @@ class Repository:
         return upgrade(self.index_url)
 
     def reindex(self, progress: Progress = SILENT) -> Rebuilt:
-        """Rebuild the index from the store alone."""
-        return rebuild(self.storage, self.declared.store_id, self.index, self.reader, self.refs, progress)
+        """Rebuild the index from the store alone; a damaged one is thrown away first.
+
+        Raises:
+            RefusedError: it is damaged, and somebody else chose its name: it may be something else.
+        """
+        index = self._sound_index()
+        return rebuild(self.storage, self.declared.store_id, index, self.reader, self.refs, progress)
+
+    def _sound_index(self) -> Index:
+        try:
+            self.index.check()
+        except CorruptError as error:
+            if index_is_named():
+                raise RefusedError(
+                    f"{error};\ncas deletes only what it named itself: remove what CAS_INDEX names, then reindex again"
+                ) from error
+            with self._writing:
+                if self._writer is not None:
+                    self._writer.close()
+                    self._writer = None
+                if "index" in self.__dict__:
+                    self.__dict__.pop("index").close()
+                discard_index(self.index_url)
+        return self.index
+
+    def _tip(self, name: str) -> RefRecord | None:
+        """The record of a ref that holds now: one request, and no listing, if this session moved it last."""
+        left = self._tips.get(name)
+        if left is not None and not self.refs.has(name, left.sequence + 1):
+            return left
+        return self.refs.find(name)
 
     def _try_advance(self, name: str, commit: Digest | None, after: int) -> RefRecord | None:
         try:

@@ -87,6 +87,16 @@ def test_writers_that_share_a_ref_lose_no_commit(tmp_path):
         assert len({commit.checkpoint for commit in history}) == 24
 
 
+def test_sessions_that_take_turns_say_everything_once(tmp_path):
+    """A session knows where it left a ref, and still sees at once that another moved it: no commit is made in vain."""
+    url = str(tmp_path / "store")
+    with Repository.init(url) as one, Repository.open(url) as other:
+        for step in range(6):
+            (one, other)[step % 2].put([BytesSource("a", str(step).encode())], ref="main")
+        assert len(list(one.history(one.resolve("main").commit))) == 6
+        assert len(one.index.log()) == 6
+
+
 def test_a_deleted_ref_is_gone_and_can_come_back(tmp_path):
     """Deleting is one more record; the content stays."""
     with Repository.init(str(tmp_path / "store")) as repository:

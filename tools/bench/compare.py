@@ -8,13 +8,12 @@ moved   put the same bytes from another path
 pull    bring every checkpoint back to a new place; compared byte for byte afterwards
 
 Tools take turns within a round, so that a slow minute of the machine hits all of
-them, and speeds are compared within a round. Before each timed pass everything
-written before is flushed, and the input is in the page cache.
+them, and speeds are compared within a round. The machine is settled before each
+pass (`tools.bench.process.settle`), and the input is in the page cache.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 import statistics
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +23,7 @@ from pathlib import Path
 from tools.bench.checkpoints import Checkpoint, find_checkpoints, logical_bytes, require_same, warm
 from tools.bench.own import Command, InProcess
 from tools.bench.peers import PEERS, Copy, Tool
+from tools.bench.process import settle
 
 __all__ = ["PASSES", "TOOLS", "Run", "Summary", "compare", "summarize"]
 
@@ -90,39 +90,34 @@ def compare(
         shutil.copytree(scenario, moved)
         here, there = find_checkpoints(scenario), find_checkpoints(moved)
         warm(scenario)
-        # Round 0 is not counted. Memory that a virtual machine has never used comes at a fraction of the usual
-        # speed, and of all tools a copy uses the most.
-        turns: list[tuple[int, type[Tool]]] = [(0, Copy)]
         for round_number in range(1, rounds + 1):
             # Another order each round: nobody always runs after the heaviest.
-            first = (round_number - 1) % len(tools)
-            turns += [(round_number, tool) for tool in (*tools[first:], *tools[:first])]
-        for round_number, tool in turns:
-            tell(f"{scenario.name}, round {round_number} of {rounds}: {tool.name}")
-            place = scratch / "place"
-            place.mkdir()
-            run = _measure(tool(place), here, there, scenario, round_number)
-            if round_number > 0:
-                yield run
-            shutil.rmtree(place)
+            turn = (round_number - 1) % len(tools)
+            for tool in (*tools[turn:], *tools[:turn]):
+                tell(f"{scenario.name}, round {round_number} of {rounds}: {tool.name}")
+                place = scratch / "place"
+                place.mkdir()
+                yield _measure(tool(place), here, there, scenario, round_number)
+                shutil.rmtree(place)
         shutil.rmtree(moved)
 
 
 def _measure(
     tool: Tool, here: Sequence[Checkpoint], there: Sequence[Checkpoint], scenario: Path, round_number: int
 ) -> Run:
+    logical = logical_bytes(scenario)
     tool.prepare()
-    os.sync()
+    settle(logical)
     first = tool.put(here, "first")
     stored = logical_bytes(tool.store)
-    os.sync()
+    settle(logical)
     again = tool.put(here, "again")
-    os.sync()
+    settle(logical)
     moved = tool.put(there, "moved")
     target = tool.place / "pulled"
     for checkpoint in here:
         (target / checkpoint.name).mkdir(parents=True)
-    os.sync()
+    settle(logical)
     pull = tool.pull(here, "first", target)
     for checkpoint in here:
         require_same(checkpoint.path, target / checkpoint.name)
@@ -130,7 +125,7 @@ def _measure(
         scenario=scenario.name,
         round_number=round_number,
         tool=tool.name,
-        logical_bytes=logical_bytes(scenario),
+        logical_bytes=logical,
         stored_bytes=stored,
         wall_s={"first": first.wall_s, "again": again.wall_s, "moved": moved.wall_s, "pull": pull.wall_s},
         put_rss_bytes=max(first.rss_bytes, again.rss_bytes, moved.rss_bytes),

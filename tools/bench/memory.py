@@ -7,14 +7,13 @@ nothing is deduplicated away. It and the store are removed afterwards.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 from pathlib import Path
 
 from tools.bench.checkpoints import require_same
 from tools.bench.own import CAS
-from tools.bench.process import Cost, run
+from tools.bench.process import Cost, run, settle
 
 __all__ = ["LAYOUTS", "main", "measure"]
 
@@ -42,9 +41,9 @@ def measure(size_bytes: int, layout: str, scratch: Path) -> dict[str, Cost]:
     run([sys.executable, "-m", "tools.bench.memory", source / name, str(size_bytes), layout])
     env = {"HOME": str(scratch), "XDG_CACHE_HOME": str(scratch / "cache")}
     run([CAS, "init", store], env=env)
-    os.sync()
+    settle(size_bytes)
     printed, put = run([CAS, "put", source, "--store", store], env=env)
-    os.sync()
+    settle(size_bytes)
     _, pull = run([CAS, "pull", printed.strip(), target, "--store", store], env=env)
     require_same(source, target)
     shutil.rmtree(scratch)

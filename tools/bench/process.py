@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import resource
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["CommandFailed", "Cost", "floor_bytes", "run"]
+__all__ = ["CommandFailed", "Cost", "floor_bytes", "run", "settle"]
 
 
 class CommandFailed(Exception):
@@ -38,6 +39,17 @@ class Cost:
 def floor_bytes() -> int:
     """The least that `run` can report."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def settle(size_bytes: int) -> None:
+    """Bring the machine into the same state before every measurement.
+
+    What was written before is flushed. Then as much memory as the next pass will fill is touched and
+    given back: a virtual machine may have returned free memory to its host, and whoever wants it first waits for it.
+    """
+    os.sync()
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    run([sys.executable, "-c", "import sys; b'x' * int(sys.argv[1])", str(min(2 * size_bytes, available // 2))])
 
 
 def run(
