@@ -86,7 +86,14 @@ class Packer:
         while self._waiting_bytes > _WAITING_BYTES or self._writes[0][0].done():
             future, done_bytes = self._writes.popleft()
             self._waiting_bytes -= done_bytes
-            future.result()
+            try:
+                future.result()
+            except BaseException:
+                # The pack is lost, and with it what waits for it; the next put begins another.
+                self._open = None
+                self._writes.clear()
+                self._waiting_bytes = 0
+                raise
             if not self._writes:
                 return
 
