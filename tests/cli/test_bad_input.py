@@ -15,7 +15,7 @@ def no_tracebacks(cas, store):
     assert cas("fsck", "--read-data", "--store", store).code in (0, 5)
 
 
-def complains(result, code: int, *words: str) -> None:
+def expect_complaint(result, code: int, *words: str) -> None:
     assert result.code == code, result.err
     assert result.out == ""
     assert 1 <= len(result.err.strip().splitlines()) <= 2
@@ -26,13 +26,13 @@ def complains(result, code: int, *words: str) -> None:
 
 def test_missing_path(cas, store, tmp_path):
     """Named as it was given."""
-    complains(cas("put", tmp_path / "nowhere"), 3, "nowhere")
+    expect_complaint(cas("put", tmp_path / "nowhere"), 3, "nowhere")
 
 
 def test_file_where_a_directory_is_due(cas, store, tmp_path):
     """To put and to pull alike."""
     (tmp_path / "file").write_text("x")
-    complains(cas("put", tmp_path / "file"), 4, "file", "directory")
+    expect_complaint(cas("put", tmp_path / "file"), 4, "file", "directory")
 
 
 def test_pull_into_a_file(cas, store, model, tmp_path):
@@ -48,22 +48,22 @@ def test_pull_into_a_file(cas, store, model, tmp_path):
 def test_unknown_hash(cas, store):
     """Whole, prefix and name."""
     for rev in ("0" * 64, "01234567", "nobody"):
-        complains(cas("pull", rev, "out"), 3, rev)
+        expect_complaint(cas("pull", rev, "out"), 3, rev)
 
 
 def test_too_short_prefix(cas, store):
     """Says how many digits are needed."""
-    complains(cas("show", "abc"), 4, "8")
+    expect_complaint(cas("show", "abc"), 4, "8")
 
 
 def test_not_a_store(cas, tmp_path):
     """Says how to make one."""
-    complains(cas("log", "--store", tmp_path / "nothing"), 3, "cas init")
+    expect_complaint(cas("log", "--store", tmp_path / "nothing"), 3, "cas init")
 
 
 def test_a_directory_that_is_something_else_is_not_made_a_store(cas, model):
     """`cas init` in a folder of files would bury them."""
-    complains(cas("init", model), 7, "config.json")
+    expect_complaint(cas("init", model), 7, "config.json")
 
 
 def test_newer_format_version(cas, store):
@@ -75,7 +75,7 @@ def test_newer_format_version(cas, store):
     newer = StoreFormat("0" * 32, 1, version=2).encode()
     whole = path.read_bytes()
     path.write_bytes(newer)
-    complains(cas("log"), 4, "version 2", "upgrade")
+    expect_complaint(cas("log"), 4, "version 2", "upgrade")
     assert path.read_bytes() == newer
     path.write_bytes(whole)
 
@@ -88,7 +88,7 @@ def test_unknown_mandatory_feature(cas, store):
     path.chmod(0o644)
     whole = path.read_bytes()
     path.write_bytes(StoreFormat("0" * 32, 1, mandatory=("time-travel",)).encode())
-    complains(cas("log"), 4, "time-travel", "upgrade")
+    expect_complaint(cas("log"), 4, "time-travel", "upgrade")
     path.write_bytes(whole)
 
 
@@ -98,7 +98,7 @@ def test_truncated_pack(cas, store, model):
     (pack,) = [path for path in (store / "packs").rglob("*") if path.is_file()]
     os.truncate(pack, pack.stat().st_size // 2)
     result = cas("pull", rev, "out")
-    complains(result, 5, pack.name)
+    expect_complaint(result, 5, pack.name)
 
 
 def test_flipped_bit(cas, store, model):
@@ -109,7 +109,7 @@ def test_flipped_bit(cas, store, model):
     data[200] ^= 1
     pack.chmod(0o644)
     pack.write_bytes(data)
-    complains(cas("pull", rev, "out"), 5, pack.name)
+    expect_complaint(cas("pull", rev, "out"), 5, pack.name)
     assert not os.path.exists("out") or not any(files for _, _, files in os.walk("out") if "weights.npy" in files)
 
 
@@ -136,7 +136,7 @@ def test_full_disk_while_writing(cas, small_disk, tmp_path):
         folder.mkdir()
         (folder / "x").write_bytes(os.urandom(size))
     first = cas("put", small, "--store", url).out.strip()
-    complains(cas("put", big, "--store", url), 8, "space")
+    expect_complaint(cas("put", big, "--store", url), 8, "space")
 
     assert cas("fsck", "--read-data", "--store", url).code == 0
     assert cas("pull", first, tmp_path / "out", "--store", url).code == 0
@@ -150,7 +150,7 @@ def test_full_disk_while_pulling(cas, store, small_disk, tmp_path):
     folder.mkdir()
     (folder / "x").write_bytes(os.urandom(3 << 20))
     rev = cas("put", folder).out.strip()
-    complains(cas("pull", rev, small_disk / "out"), 8, "space")
+    expect_complaint(cas("pull", rev, small_disk / "out"), 8, "space")
     assert not (small_disk / "out" / "x").exists()
 
 
@@ -165,7 +165,7 @@ def test_read_only_store(cas, store, model, tmp_path):
         assert cas("pull", "main", tmp_path / "out").out.strip() == rev
         assert cas("log", "--json").json["commits"][0]["checkpoint"] == rev
         (model / "new").write_text("x")
-        complains(cas("put", model), 8, "read-only")
+        expect_complaint(cas("put", model), 8, "read-only")
     finally:
         subprocess.run(["umount", str(store)], check=True)
 
@@ -174,7 +174,7 @@ def test_a_name_that_is_not_utf8(cas, store, model):
     """Refused by name, escaped so that it can be printed."""
     with open(os.fsencode(str(model)) + b"/bad\xff", "w"):
         pass
-    complains(cas("put", model), 4, "bad", "UTF-8")
+    expect_complaint(cas("put", model), 4, "bad", "UTF-8")
 
 
 @pytest.mark.parametrize("kind", ["symlink", "fifo", "socket"])
@@ -192,7 +192,7 @@ def test_what_is_no_file_is_refused_by_name(cas, store, model, kind):
         os.chdir(model)
         server.bind("odd")
         server.close()
-    complains(cas("put", model), 7, "odd")
+    expect_complaint(cas("put", model), 7, "odd")
     if kind == "symlink":
         assert cas("put", model, "--follow-symlinks").code == 0
 
