@@ -9,18 +9,16 @@ order that was asked for. Needs the storage alone: no index, no listing.
 from __future__ import annotations
 
 import os
-from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
-from itertools import accumulate
 from typing import TypeVar
 
 from blake3 import blake3
 
 from cas.codecs import decode
-from cas.errors import CasError, CorruptError, FormatError, NotFoundError
+from cas.errors import CasError, CorruptError, NotFoundError
 from cas.format import Buffer, ChunkRef, Commit, Digest, Location, Manifest, TreeEntry
 from cas.repository.cache import ChunkCache
 from cas.repository.keys import COMMITS, MANIFESTS, PACKS, object_key
@@ -78,25 +76,6 @@ class Reader:
             if number == len(chunks) > 1 and whole.digest() != entry.blob.raw:
                 raise CorruptError(entry.blob, whole.hexdigest(), f"{entry.path} of checkpoint {manifest.tree.hash}")
             yield data
-
-    def read_range(self, manifest: Manifest, blob: Digest, offset: int, size_bytes: int) -> bytes:
-        """Some bytes of a blob, from the chunks that they lie in and no others.
-
-        Raises:
-            FormatError: they are not all inside the blob.
-        """
-        chunks = manifest.recipe(blob).chunks
-        ends = list(accumulate(chunk.size_bytes for chunk in chunks))
-        end = offset + size_bytes
-        if not 0 <= offset <= end <= (ends[-1] if ends else 0):
-            raise FormatError(f"{size_bytes} bytes at {offset} are not inside blob {blob}")
-        overlapping = range(bisect_right(ends, offset), bisect_left(ends, end) + 1) if size_bytes else ()
-        work = ((chunks[at], ends[at]) for at in overlapping)
-        found = bytearray()
-        for chunk_end, data in self.read_chunks(manifest, work):
-            start = chunk_end - len(data)
-            found += memoryview(data)[max(offset - start, 0) : end - start]
-        return bytes(found)
 
     def read_chunks(
         self,

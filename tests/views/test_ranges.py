@@ -26,13 +26,12 @@ def files(stored):
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=RANGES)
 def test_any_range_is_the_same_bytes_whoever_reads_it(files, at):
-    """A blob's, a loose file's, and the reader's own, which keeps nothing."""
+    """A stored file's and a loose one's."""
     offset, size = at
     expected = NOISE[offset : offset + size]
     assert read_ranges(files["noise"], offset, size) == expected
     assert read_ranges(files["zeros"], offset, size) == bytes(size)
     assert read_ranges(SourceRanges(BytesSource("noise", NOISE)), offset, size) == expected
-    assert files.reader.read_range(files.manifest, files["noise"].entry.blob, offset, size) == expected
 
 
 @pytest.mark.parametrize(("offset", "size"), [(-1, 1), (0, -1), (SIZE, 1), (0, SIZE + 1), (1 << 62, 1 << 62)])
@@ -41,7 +40,6 @@ def test_what_is_not_inside_the_file_is_refused(files, offset, size):
     for read in (
         lambda: read_ranges(files["noise"], offset, size),
         lambda: read_ranges(SourceRanges(BytesSource("noise", NOISE)), offset, size),
-        lambda: files.reader.read_range(files.manifest, files["noise"].entry.blob, offset, size),
     ):
         with pytest.raises(FormatError, match="not inside"):
             read()
@@ -50,7 +48,6 @@ def test_what_is_not_inside_the_file_is_refused(files, offset, size):
 def test_an_empty_file_has_an_empty_range(files):
     """And no other."""
     assert read_ranges(files["empty"], 0, 0) == b""
-    assert files.reader.read_range(files.manifest, files["empty"].entry.blob, 0, 0) == b""
     assert files["empty"].near(0) == 0
     with pytest.raises(FormatError):
         read_ranges(files["empty"], 0, 1)
