@@ -13,6 +13,6 @@ def own_surroundings(tmp_path_factory, monkeypatch):
     for name in [name for name in os.environ if name.startswith("CAS_") and name != "CAS_KERNELS"]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(home / "cache"))
+    for kind in ("cache", "config", "data", "state"):
+        monkeypatch.setenv(f"XDG_{kind.upper()}_HOME", str(home / kind))
     monkeypatch.chdir(home)
