@@ -133,6 +133,12 @@ class Index:
                 connection.execute(delete(table))
 
     @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """What is added within becomes known together, or not at all."""
+        with self._database.writing():
+            yield
+
+    @contextmanager
     def rebuilding(self) -> Iterator[None]:
         """Replace everything: the index is cleared, and what this thread adds in the block is its new content.
 

@@ -206,24 +206,37 @@ class Repository:
         about = about or Commit(checkpoint, time_us=now_us())
         commit = replace(about, checkpoint=checkpoint)
         if ref is None:
-            commit = self.add_commit(commit)
-            self._try_advance(detached_name(commit.id), commit.id, 0)
+            self._commit_to(detached_name(commit.id), commit, 0)
             return commit, detached_name(commit.id)
         for _ in range(_REF_TRIES):
             tip = self._tip(ref)
             if not about.parents and tip is not None and tip.commit is not None:
                 commit = replace(commit, parents=(tip.commit,))
-            commit = self.add_commit(commit)
-            if self._try_advance(ref, commit.id, tip.sequence if tip else 0):
+            if self._commit_to(ref, commit, tip.sequence if tip else 0):
                 return commit, ref
         raise ConflictError(f"ref {ref!r} moved {_REF_TRIES} times while it was to be moved; try again")
 
-    def add_commit(self, commit: Commit) -> Commit:
+    def _commit_to(self, name: str, commit: Commit, after: int) -> bool:
+        """Write a commit and point a ref at it; the index learns of both at once. False if the ref has moved."""
+        self._write_commit(commit)
+        try:
+            record = self._append(name, commit.id, after)
+        except ConflictError:
+            self.index.add_commit(commit)
+            return False
+        with self.index.transaction():
+            self.index.add_commit(commit)
+            self.index.set_ref(record)
+        return True
+
+    def add_commit(self, commit: Commit) -> None:
         """Write a commit whose checkpoint is stored."""
+        self._write_commit(commit)
+        self.index.add_commit(commit)
+
+    def _write_commit(self, commit: Commit) -> None:
         with suppress(ConflictError):  # the same was said at the same microsecond: it is there
             self.storage.create(object_key(COMMITS, commit.id), [commit.encode()])
-        self.index.add_commit(commit)
-        return commit
 
     def move_ref(self, name: str, commit: Digest | None) -> RefRecord:
         """Point ``name`` at a commit, wherever it points now; None deletes the name."""
@@ -242,11 +255,15 @@ class Repository:
             ConflictError: that record is there: somebody else has moved the ref.
             RefusedError: the storage cannot promise a single winner.
         """
+        record = self._append(name, commit, after)
+        self.index.set_ref(record)
+        return record
+
+    def _append(self, name: str, commit: Digest | None, after: int) -> RefRecord:
         self._tips.pop(name, None)
         record = self.refs.advance(name, commit, after)
         if not name.startswith(f"{DETACHED}/"):  # those move once
             self._tips[name] = record
-        self.index.set_ref(record)
         return record
 
     def writer(self) -> Writer:
