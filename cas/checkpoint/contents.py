@@ -6,19 +6,25 @@ questions, so that a view need not know which it looks at.
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from cas.errors import FormatError, NotFoundError
+from cas.errors import FormatError, NotFoundError, StorageError
 from cas.format import Buffer, Digest, Tree, TreeEntry
-from cas.repository import BytesSource, Repository, Source
-from cas.views import Ranges, SourceRanges, open_stored_files
+from cas.repository import BytesSource, ReadAt, Repository, Source
+from cas.storage import redact
+from cas.views import BlobRanges, Ranges, SourceRanges, open_stored_files, read_ranges
 from cas.worktree import directory_sources, hash_sources, iter_source, restore, write_sources
 
-__all__ = ["Content", "DirectoryContent", "LooseContent", "MemoryContent", "StoredContent"]
+__all__ = ["STORE_PREFIX", "Content", "DirectoryContent", "LooseContent", "MemoryContent", "StoredContent"]
+
+STORE_PREFIX = "cas+"
+"""Stands before a store's URL in the URI of a checkpoint in it."""
 
 
 class Content(Protocol):
@@ -36,8 +42,18 @@ class Content(Protocol):
     def ranges(self) -> Mapping[str, Ranges]:
         """The files by path, to be read by position."""
 
+    def find_file(self, path: str) -> Buffer | None:
+        """A small file's content, or None; also None where the content itself is not there."""
+
     def write(self, target: Path, *, overwrite: bool) -> None:
         """Write the files into a directory."""
+
+    @property
+    def uri(self) -> str | None:
+        """The URI that `cas.checkpoint.uri` takes for it; None if it is nowhere but in memory."""
+
+    def name(self) -> str:
+        """A file name that only equal contents share: its hash, unless that costs reading all of it."""
 
     def describe(self) -> str:
         """A few words for a repr."""
@@ -63,8 +79,22 @@ class LooseContent(ABC):
         sources, _ = self.sources()
         return {source.path: SourceRanges(source) for source in sources}
 
+    def find_file(self, path: str) -> Buffer | None:
+        try:
+            found = self.ranges().get(path)
+        except NotFoundError:
+            return None
+        return None if found is None else read_ranges(found, 0, found.size_bytes)
+
     def write(self, target: Path, *, overwrite: bool) -> None:
         write_sources(*self.sources(), target, overwrite=overwrite)
+
+    @property
+    def uri(self) -> str | None:
+        return None
+
+    def name(self) -> str:
+        return str(self.tree().hash)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +116,23 @@ class DirectoryContent(LooseContent):
         """The directory's files, scanned now."""
         return directory_sources(self.path)
 
+    def find_file(self, path: str) -> Buffer | None:
+        """Without a scan of all the others."""
+        try:
+            return (self.path / path).read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+        except OSError as error:
+            raise StorageError(f"cannot read {self.path / path}: {error.strerror}") from error
+
+    @property
+    def uri(self) -> str:
+        """``file://`` and its path."""
+        return self.path.as_uri()
+
     def describe(self) -> str:
         """Its path."""
-        return f"path={str(self.path)[-80:]!r}"
+        return f"path={str(self.path)[-70:]!r}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +171,17 @@ class StoredContent:
     """A checkpoint in a store, by hash; the store is opened when something is read."""
 
     digest: Digest
-    url: str
+    url: str = field(repr=False)  # as it was opened, perhaps with a password
+
+    @classmethod
+    def at(cls, digest: Digest, url: str) -> StoredContent:
+        """In the store at ``url``; a path is made absolute, so that it means the same after a change of directory."""
+        return cls(digest, url if "://" in url else os.path.abspath(url))
+
+    @property
+    def public_url(self) -> str:
+        """The store's URL, without secrets."""
+        return redact(self.url)
 
     def tree(self) -> Tree:
         """From the manifest."""
@@ -140,10 +194,14 @@ class StoredContent:
             yield from repository.reader.iter_blob(repository.reader.manifest(self.digest), entry)
 
     def sources(self) -> tuple[list[Source], tuple[str, ...]]:
-        """The whole content in memory: for a move into another store `Store.push` is cheaper."""
-        tree = self.tree()
-        files = {entry.path: b"".join(self.iter_file(entry)) for entry in tree.files}
-        return MemoryContent.of_tree(tree, files).sources()
+        """Files whose content is known, read by ranges where somebody lacks it."""
+        files = open_stored_files(self.url, self.digest)
+        return [_StoredSource(files[path]) for path in files], files.tree.empty_directories
+
+    def find_file(self, path: str) -> Buffer | None:
+        """By its manifest. NotFoundError where the store has no such checkpoint."""
+        found = self.ranges().get(path)
+        return None if found is None else read_ranges(found, 0, found.size_bytes)
 
     def ranges(self) -> Mapping[str, Ranges]:
         """The files, of which only chunks that are read are fetched. The store is open while somebody holds them."""
@@ -154,6 +212,32 @@ class StoredContent:
         with Repository.open(self.url) as repository:
             restore(repository.reader, repository.reader.manifest(self.digest), target, overwrite=overwrite)
 
+    @property
+    def uri(self) -> str:
+        """``cas+``, the store's URL, and the hash."""
+        url = self.public_url if "://" in self.url else Path(self.url).as_uri()
+        return f"{STORE_PREFIX}{url}#{self.digest}"
+
+    def name(self) -> str:
+        """Its hash."""
+        return str(self.digest)
+
     def describe(self) -> str:
         """Its hash, shortened, and its store."""
-        return f"hash='{str(self.digest)[:16]}…', store={self.url[-60:]!r}"
+        return f"hash='{str(self.digest)[:16]}…', store={self.public_url[-50:]!r}"
+
+
+class _StoredSource:
+    """One file of a checkpoint in a store; a `cas.repository.Source`."""
+
+    def __init__(self, ranges: BlobRanges) -> None:
+        self._ranges = ranges
+        self.path, self.size_bytes = ranges.path, ranges.size_bytes
+        self.executable, self.known_blob = ranges.entry.executable, ranges.entry.blob
+
+    def open(self) -> AbstractContextManager[ReadAt]:
+        """Read by ranges; every chunk is verified."""
+        return nullcontext(lambda offset, size_bytes: read_ranges(self._ranges, offset, size_bytes))
+
+    def settle(self, blob: Digest) -> None:
+        """What is in a store does not change."""

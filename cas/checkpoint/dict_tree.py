@@ -12,7 +12,6 @@ tests/vectors/dict_tree.json.
 
 from __future__ import annotations
 
-import os
 import pickle
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from cas.checkpoint.arrays import find_array, read_array, stored_form
+from cas.checkpoint.permission import HOW_TO_ALLOW, pickle_is_allowed
 from cas.checkpoint.references import FileRef, Place, TensorRef, show
 from cas.checkpoint.skeleton import decode_skeleton, encode_skeleton
 from cas.checkpoint.tensor_file import MAX_HEADER_BYTES, StoredTensor, slice_tensors, write_tensors
@@ -42,7 +42,6 @@ __all__ = [
 SKELETON_PATH = "cas-dict.msgpack"
 TENSORS_PATH = "tensors.safetensors"
 _PICKLE_PROTOCOL = 5
-_ALLOW = "allow it by allow_pickle=True or CAS_ALLOW_PICKLE=1"
 
 DictFiles = dict[str, tuple[Buffer, ...]]
 """Content by path, as buffers to be laid end to end."""
@@ -68,7 +67,7 @@ def encode_dict(data: Mapping[str, Any], *, allow_pickle: bool | None = None) ->
     """
     if type(data) not in (dict, OrderedDict):
         raise FormatError(f"a checkpoint is made from a dict, not from a {_type_name(data)}; dict() may make it one")
-    files = _Files(_is_allowed(allow_pickle))
+    files = _Files(pickle_is_allowed(allow_pickle))
     skeleton = encode_skeleton(data, files.store)
     found: DictFiles = {SKELETON_PATH: (skeleton,)}
     if files.tensors:
@@ -131,9 +130,9 @@ def decode_dict(
     outline = _Outline.of(skeleton)
     if missing := outline.paths - set(paths):
         raise NotFoundError(f"the dict's file {min(missing)!r} is missing")
-    if outline.pickles and not _is_allowed(allow_pickle):
+    if outline.pickles and not pickle_is_allowed(allow_pickle):
         name, type_name = outline.pickles[0]
-        raise RefusedError(f"{name} is a pickled {type_name}; loading it runs code: if you trust it, {_ALLOW}")
+        raise RefusedError(f"{name} is a pickled {type_name}; loading it runs code: if you trust it, {HOW_TO_ALLOW}")
     items: dict[str, memoryview] = {}
     if outline.tensors:
         items = slice_tensors(read(TENSORS_PATH), outline.tensors, TENSORS_PATH)
@@ -204,7 +203,7 @@ class _Files:
         if not self.allow_pickle:
             raise RefusedError(
                 f"{name} is {_describe(value)}, which only pickle can store, and loading a pickle runs code:"
-                f"\nturn it into plain values and arrays, or {_ALLOW}"
+                f"\nturn it into plain values and arrays, or {HOW_TO_ALLOW}"
             )
         self.objects[self.names.file(file)] = _pickle(value, name)
         return file
@@ -239,10 +238,6 @@ class _Outline:
     def paths(self) -> frozenset[str]:
         """Every file of the dict."""
         return frozenset([SKELETON_PATH, *([TENSORS_PATH] if self.tensors else []), *self.files])
-
-
-def _is_allowed(allow_pickle: bool | None) -> bool:
-    return os.environ.get("CAS_ALLOW_PICKLE") == "1" if allow_pickle is None else allow_pickle
 
 
 def _pickle(value: Any, name: str) -> bytes:

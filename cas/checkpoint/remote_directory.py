@@ -12,7 +12,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +35,7 @@ __all__ = ["RemoteDirectory"]
 
 _WINDOW_BYTES = 8 << 20
 _JUMP_BYTES = 64 << 10
+_SMALL_BYTES = 64 << 20
 # What changes when a file does, best first; backends call it by different names.
 _STAMPS = ("ETag", "etag", "md5Hash", "content_md5", "LastModified", "updated", "last_modified", "mtime", "created")
 
@@ -85,7 +86,7 @@ class _FileSystem:
 class RemoteDirectory(LooseContent):
     """The files below a URL, as they are when they are read."""
 
-    url: str
+    url: str = field(repr=False)  # as it was given, perhaps with a password
 
     @cached_property
     def _files(self) -> _FileSystem:
@@ -142,9 +143,28 @@ class RemoteDirectory(LooseContent):
                         file.write(piece)
                 self._upload(staged, entry.path)
 
+    def find_file(self, path: str) -> bytes | None:
+        """By one request, without a listing."""
+        files = self._files
+        with files.reported("read", path):
+            try:
+                # With an end, s3fs asks for the bytes; without one it first looks whether it is a directory.
+                return bytes(files.fs.cat_file(files.path(path), start=0, end=_SMALL_BYTES))
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                return None
+
+    @property
+    def uri(self) -> str:
+        """As it was given, without secrets."""
+        return redact(self.url)
+
+    def name(self) -> str:
+        """The URL's digest: to know the content's, all of it had to be fetched first."""
+        return f"uri-{Digest.of(self.url.encode())}"
+
     def describe(self) -> str:
         """Its URL, without secrets."""
-        return f"uri={redact(self.url)[-80:]!r}"
+        return f"uri={redact(self.url)[-70:]!r}"
 
     def _list(self) -> dict[str, Mapping[str, Any]]:
         """What lies below, by relative path; nothing if there is no such directory."""

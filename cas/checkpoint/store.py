@@ -78,8 +78,10 @@ class StoreStats:
 class Store:
     """A store, opened. Close it when done, or use it as a context manager; threads may share it."""
 
-    def __init__(self, repository: Repository) -> None:
+    def __init__(self, repository: Repository, url: str | None = None) -> None:
+        """An open repository; ``url`` is what it was opened by, secrets and all."""
         self.repository = repository
+        self._opened_by = url or repository.url
 
     @classmethod
     def open(cls, store: str | os.PathLike[str] | None = None, *, create: bool = False) -> Store:
@@ -92,12 +94,14 @@ class Store:
         Raises:
             NotFoundError: there is no store; the message says how to make one.
         """
-        return cls(Repository.open(locate_store(store), create=create))
+        url = locate_store(store)
+        return cls(Repository.open(url, create=create), url)
 
     @classmethod
     def init(cls, store: str | os.PathLike[str] | None = None) -> Store:
         """Make a store at a URL, by default ``.cas`` in the current directory; one that is there is opened."""
-        return cls(Repository.init(os.fspath(store) if store else os.path.abspath(DIRECTORY_NAME)))
+        url = os.fspath(store) if store else os.path.abspath(DIRECTORY_NAME)
+        return cls(Repository.init(url), url)
 
     @property
     def url(self) -> str:
@@ -165,7 +169,7 @@ class Store:
             time_us=now_us(), author=author if author is not None else default_author(), message=message,
             run=run, trial=trial, step=step, metrics=dict(metrics or {}), params=dict(params or {}),
         )  # fmt: skip
-        if isinstance(content, str | os.PathLike):
+        if isinstance(content, str | os.PathLike) and not isinstance(content, Checkpoint):
             sources, empty = directory_sources(Path(content), follow_symlinks=follow_symlinks)
         else:
             if isinstance(content, Mapping):
@@ -190,7 +194,7 @@ class Store:
         """The checkpoint that a REV names. Its content is read when it is asked for."""
         from cas.checkpoint.checkpoint import Checkpoint
 
-        return Checkpoint.from_hash(str(self.resolve(rev).checkpoint), store=self.url)
+        return Checkpoint.from_hash(str(self.resolve(rev).checkpoint), store=self._opened_by)
 
     def pull(
         self, rev: str, path: str | os.PathLike[str], *, overwrite: bool = False, progress: Progress = SILENT

@@ -15,7 +15,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cas.checkpoint.contents import Content, DirectoryContent, StoredContent
+from cas.checkpoint.contents import STORE_PREFIX, Content, DirectoryContent, StoredContent
 from cas.errors import FormatError, RefusedError
 from cas.format import Digest
 from cas.repository import Repository, locate_store
@@ -26,17 +26,10 @@ if TYPE_CHECKING:
     from cas.checkpoint.remote_directory import RemoteDirectory
     from cas.checkpoint.store import Store
 
-__all__ = ["STORE_PREFIX", "content_at", "store_uri", "write_at"]
+__all__ = ["content_at", "write_at"]
 
-STORE_PREFIX = "cas+"
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(?=://)")
 _HASH = re.compile(r"[0-9a-f]{64}")
-
-
-def store_uri(store_url: str, checkpoint: Digest) -> str:
-    """The URI of a checkpoint in a store."""
-    url = store_url if "://" in store_url else Path(store_url).as_uri()
-    return f"{STORE_PREFIX}{url}#{checkpoint}"
 
 
 def content_at(uri: str, store: str | None) -> tuple[Content, str]:
@@ -77,7 +70,7 @@ def write_at(content: Content, uri: str, *, overwrite: bool) -> str:
         from cas.checkpoint.store import Store
 
         with Store.open(url) as store:
-            return store_uri(store.url, _keep(content, store))
+            return StoredContent(_keep(content, store), store.url).uri
     place = _plain_content(uri)
     if isinstance(place, DirectoryContent):
         content.write(place.path, overwrite=overwrite)
@@ -89,7 +82,7 @@ def write_at(content: Content, uri: str, *, overwrite: bool) -> str:
 def _keep(content: Content, store: Store) -> Digest:
     from cas.checkpoint.checkpoint import Checkpoint
 
-    if isinstance(content, StoredContent) and content.url != store.url:
+    if isinstance(content, StoredContent) and content.public_url != store.url:
         with Repository.open(content.url) as source:
             mover = ContentMover(source, store.repository)
             mover.bring(content.digest)

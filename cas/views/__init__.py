@@ -6,10 +6,11 @@ chunk's digest. Why it is as it is: docs/design/009-views.md.
 
 from cas.views.file import LazyFile, open_file
 from cas.views.ranges import Ranges, SourceRanges, read_ranges
-from cas.views.stored import StoredFiles, open_stored_files
+from cas.views.stored import BlobRanges, StoredFiles, open_stored_files
 from cas.views.tensors import LazyTensor, tensors_by_name
 
 __all__ = [
+    "BlobRanges",
     "LazyFile",
     "LazyTensor",
     "Ranges",
