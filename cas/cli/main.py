@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 import click
 
-from cas.cli import content, history, maintain, mount, transfer
+from cas.cli import content, history, maintain, mount, predict, transfer
 from cas.cli.context import Context, shared_options
 from cas.errors import CasError
 
@@ -31,8 +31,9 @@ def cli(context: Context) -> None:
     """Git for model checkpoints: one immutable hash for every checkpoint, stored once."""
 
 
-for command in (*content.COMMANDS, *transfer.COMMANDS, *history.COMMANDS, *maintain.COMMANDS, *mount.COMMANDS):
-    cli.add_command(command)
+for module in (content, transfer, history, maintain, mount, predict):
+    for command in module.COMMANDS:
+        cli.add_command(command)
 
 
 def main() -> None:
