@@ -2,8 +2,8 @@
 
 A skops archive names what it holds after the addresses that objects had in memory and after random numbers, and
 keeps a set in the order of its hashes and the gaps of C structures as memory had them, so the same estimator would be
-another file each time. Here all that is numbered in the order of its appearance, sets are sorted, gaps are zero, and the
-archive is written without times: equal estimators are equal files, and skops reads them as its own. Its arrays lie
+another file each time. Here all that is numbered in the order of its appearance, sets are sorted, gaps are zero, and
+the archive is written without times: equal estimators are equal files, and skops reads them as its own. Its arrays lie
 uncompressed, so that they deduplicate one by one.
 """
 
@@ -125,7 +125,7 @@ class _Numbering:
         loader = node.get("__loader__")
         if loader == "SetNode":
             node = {**node, "content": sorted(node["content"], key=_sort_key)}
-        found = {}
+        found: dict[str, Any] = {}
         for key, value in node.items():
             if key == _ADDRESS and isinstance(value, dict):
                 found[key] = {**self.apply(value), "content": "0"}

@@ -306,7 +306,9 @@ class Store:
             self.repository.catch_up()
             index = self.repository.index
             if tip is not None and index.find_commit(tip) is None:
-                raise NotFoundError(f"commit {tip} is behind no ref, so the index does not have it; run `cas reindex`")
+                raise NotFoundError(
+                    f"no ref leads to commit {tip}, so searches miss it; `cas tag NAME {tip}` makes one"
+                )
             return index.log(run=run, trial=trial, where=searches, tip=tip, limit=limit)
         found = []
         for commit in self.repository.history(self._commit_of(rev)):
@@ -400,7 +402,7 @@ class Store:
         return self.repository.upgrade_index()
 
     def reindex(self, *, progress: Progress = SILENT) -> Rebuilt:
-        """Rebuild the index from the object store alone."""
+        """Rebuild the index from the object store alone; what is damaged there is left out and named."""
         return self.repository.reindex(progress)
 
     def _commit_of(self, rev: str) -> Commit:
