@@ -65,13 +65,27 @@ def fsck(context: Context, read_data: bool) -> None:
 @click.command()
 @shared_options
 def reindex(context: Context) -> None:
-    """Rebuild the index from the store alone."""
+    """Rebuild the index from the store alone, without what is damaged in it."""
+    from cas.errors import CorruptError
+
     with context.open() as store:
         built = store.reindex(progress=context.progress())
+    lines = [str(one) for one in built.left_out]
+    lines.append(f"{built.packs} packs, {built.checkpoints} checkpoints, {built.commits} commits, {built.refs} refs")
+    if built.left_out:
+        lines[-1] += f"; {len(built.left_out)} objects are damaged or missing and were left out, see `cas fsck`"
     context.emit(
-        {"packs": built.packs, "checkpoints": built.checkpoints, "commits": built.commits, "refs": built.refs},
-        f"{built.packs} packs, {built.checkpoints} checkpoints, {built.commits} commits, {built.refs} refs",
+        {
+            "packs": built.packs,
+            "checkpoints": built.checkpoints,
+            "commits": built.commits,
+            "refs": built.refs,
+            "left_out": [{"key": one.key, "what": one.what} for one in built.left_out],
+        },
+        "\n".join(lines),
     )
+    if built.left_out:
+        raise click.exceptions.Exit(CorruptError.exit_code)
 
 
 @click.group()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cas.format import Commit
 
-__all__ = ["commit_json", "json_safe", "plain_size", "plain_time", "table"]
+__all__ = ["commit_json", "iso_time", "json_safe", "plain_size", "plain_time", "table"]
 
 SHORT = 12
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_CYCLE_YEARS = 400  # after which the calendar repeats
+_CYCLE_US = 146_097 * 86_400 * 1_000_000
 
 
 def plain_size(size_bytes: float) -> str:
@@ -25,7 +28,15 @@ def plain_size(size_bytes: float) -> str:
 
 def plain_time(time_us: int) -> str:
     """A time for people, to the second, in UTC."""
-    return datetime.fromtimestamp(time_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return iso_time(time_us)[:-6].partition(".")[0].replace("T", " ")
+
+
+def iso_time(time_us: int) -> str:
+    """A time by ISO 8601 in UTC, of any year: where four digits do not hold it, its sign is written too."""
+    cycles, in_cycle_us = divmod(time_us, _CYCLE_US)
+    moment = _EPOCH + timedelta(microseconds=in_cycle_us)
+    year = moment.year + _CYCLE_YEARS * cycles
+    return (f"{year:04d}" if 0 <= year <= 9999 else f"{year:+05d}") + moment.isoformat()[4:]
 
 
 def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> str:
@@ -54,7 +65,7 @@ def commit_json(commit: Commit) -> dict[str, Any]:
         "commit": str(commit.id),
         "checkpoint": str(commit.checkpoint),
         "parents": [str(parent) for parent in commit.parents],
-        "time": datetime.fromtimestamp(commit.time_us / 1e6, UTC).isoformat(),
+        "time": iso_time(commit.time_us),
         "author": commit.author,
         "message": commit.message,
         "run": commit.run,

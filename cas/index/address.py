@@ -22,6 +22,8 @@ _DRIVERS = {
     "postgresql": _POSTGRES,
     _POSTGRES: _POSTGRES,
 }
+_WHERE_IT_IS = frozenset({"host", "hostaddr", "port", "dbname"})
+_LEAST_CHARACTERS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +72,23 @@ class Address:
 
     @property
     def name(self) -> str:
-        """What messages call it: the path, or the URL without passwords."""
+        """What messages call it: the path, or the server and database; never user, password or query."""
         if self.path is not None:
             return str(self.path)
         if self.is_sqlite:
             return "in memory"
-        shown = {key: value for key, value in self.url.query.items() if "pass" not in key}
-        return self.url.set(query=shown).render_as_string(hide_password=True)
+        shown = URL.create(self.url.drivername, host=self.url.host, port=self.url.port, database=self.url.database)
+        return shown.render_as_string()
+
+    def scrub(self, text: str) -> str:
+        """``text`` (a driver's error) without user, password and query, but for where the server is."""
+        secrets = {self.url.username or "", str(self.url.password or "")}
+        for key, values in self.url.normalized_query.items():
+            if key not in _WHERE_IT_IS:
+                secrets.update(values)
+        for secret in sorted(secrets, key=len, reverse=True):
+            if len(secret) >= _LEAST_CHARACTERS:
+                text = text.replace(secret, "***")
+            elif secret:  # else a user "a" would be cut out of every word
+                text = text.replace(f'"{secret}"', '"***"')
+        return text

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from cas.errors import CasError, CorruptError, StorageError
+from cas.index.address import Address
 
 __all__ = ["busy_error", "damaged_error", "translated"]
 
@@ -35,18 +36,23 @@ def damaged_error(name: str, reason: str) -> CorruptError:
 
 
 @contextmanager
-def translated(name: str) -> Iterator[None]:
-    """Raise what SQLAlchemy raises inside the block as a CasError about the index ``name``."""
+def translated(address: Address) -> Iterator[None]:
+    """Raise what SQLAlchemy raises inside the block as a CasError about the index at ``address``."""
     try:
         yield
     except SQLAlchemyError as error:
-        raise _translate(error, name) from error
+        text = str(error)
+        failure = _translate(error, address)
+        if address.scrub(text) == text:
+            raise failure from error
+        raise failure from None  # a traceback would print the cause, secrets and all
 
 
-def _translate(error: SQLAlchemyError, name: str) -> CasError:
+def _translate(error: SQLAlchemyError, address: Address) -> CasError:
+    name = address.name
     original = error.orig if isinstance(error, DBAPIError) else None
     # The driver's own first line; SQLAlchemy's adds the statement and a link to its manual.
-    reason = str(original or error).strip().partition("\n")[0]
+    reason = address.scrub(str(original or error).strip().partition("\n")[0])
     if isinstance(original, sqlite3.Error):
         code = getattr(original, "sqlite_errorcode", 0) & 0xFF
         if code in _BUSY:

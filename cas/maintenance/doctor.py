@@ -1,8 +1,9 @@
 """doctor: can this machine, and the storage at a URL, do what cas needs of them?
 
-Says which kernels are in use, opens the store, proves exclusive create by racing
+Says which kernels are in use, opens the store, tries exclusive create by racing
 for it, compares clocks and looks at the index. Writes a few small objects under
-``doctor/`` and removes them.
+``probe-…/`` and removes them, and with them what dead writers left half-written
+in a store.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from cas.storage import Storage, open_storage, probe_exclusive_create, redact
 __all__ = ["Check", "examine"]
 
 _MAX_SKEW_S = 300
+_LEFTOVER_S = 86_400  # no writer is at one file for so long
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,9 @@ def _check(name: str, look: Callable[[], str]) -> Check:
 
 def _exclusive_create(storage: Storage) -> str:
     if not probe_exclusive_create(storage):
-        raise RefusedError("several racing writers won: names in this store could be lost; cas refuses refs here")
+        raise RefusedError("several racing writers of one key won, so names could be lost: keep no store here")
+    if not storage.exclusive_create:
+        raise RefusedError("not promised by this kind of storage, whatever races show: cas makes no store here")
     return "one winner of every race"
 
 
@@ -84,6 +88,7 @@ def _store(url: str) -> list[Check]:
         declared = repository.declared
         checks = [Check("store", True, f"{repository.url}, version {declared.version}, id {declared.store_id}")]
         checks.append(_check("index", lambda: _index(repository)))
+        checks.append(_check("leftovers", lambda: _leftovers(repository.storage)))
     return checks
 
 
@@ -92,3 +97,8 @@ def _index(repository: Repository) -> str:
     found = repository.index.stats()
     caught = f", caught up with {behind} refs" if behind else ""
     return f"{redact(repository.index_url)}: {found.commits} commits, {found.checkpoints} checkpoints{caught}"
+
+
+def _leftovers(storage: Storage) -> str:
+    swept = storage.sweep(storage.now_us() - _LEFTOVER_S * 1_000_000)
+    return f"{swept} unfinished files of dead writers, a day old or more, removed" if swept else "none"

@@ -5,12 +5,14 @@ Why it is so: docs/design/004-storage.md.
 """
 
 from cas.storage.base import ObjectInfo, Storage
+from cas.storage.leftovers import foreign_names
 from cas.storage.local import LocalStorage
 from cas.storage.memory import MemoryStorage
-from cas.storage.probe import probe_exclusive_create
+from cas.storage.probe import probe_exclusive_create, require_exclusive_create
+from cas.storage.redaction import redact
 from cas.storage.retry import RetryingStorage, RetryPolicy
 from cas.storage.upload import Upload
-from cas.storage.urls import open_storage, redact
+from cas.storage.urls import open_storage
 
 __all__ = [
     "LocalStorage",
@@ -20,7 +22,9 @@ __all__ = [
     "RetryingStorage",
     "Storage",
     "Upload",
+    "foreign_names",
     "open_storage",
     "probe_exclusive_create",
     "redact",
+    "require_exclusive_create",
 ]

@@ -8,6 +8,7 @@ Nothing is cached, neither listings nor instances.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import secrets
 from collections.abc import Callable, Iterator, Sequence
@@ -20,8 +21,8 @@ from cas.format import Buffer
 from cas.storage.base import ObjectInfo
 from cas.storage.failures import http_status, remote_failure
 from cas.storage.keys import check_key, check_prefix, check_range, check_within, is_name, join
+from cas.storage.redaction import redact, scrub
 from cas.storage.upload import BufferedUpload, Upload
-from cas.storage.urls import redact, scrub
 
 __all__ = ["FsspecStorage"]
 
@@ -31,11 +32,15 @@ _TIME_FIELDS = ("LastModified", "last_modified", "updated", "mtime", "modified",
 
 
 class FsspecStorage:
-    """Objects below ``url`` through fsspec's file system for its protocol; connects on first use.
+    """Objects below ``url`` through fsspec's file system for its protocol, which connects now or on first use.
 
     Args:
         url: as fsspec takes it, credentials and all; errors and `url` never show them.
         options: for the file system's constructor.
+
+    Raises:
+        ImportError, ValueError: no package for the protocol, no such URL; `open_storage` says it better.
+        StorageError: it connects now (FTP, SFTP), and cannot.
     """
 
     exclusive_create = False
@@ -43,7 +48,8 @@ class FsspecStorage:
     def __init__(self, url: str, **options: Any) -> None:
         self._secret_url = url
         self._fs: Any
-        self._fs, root = fsspec.core.url_to_fs(url, skip_instance_cache=True, **options)
+        with self._explained("open", "", ImportError, ValueError):
+            self._fs, root = fsspec.core.url_to_fs(url, skip_instance_cache=True, **options)
         self._root = str(root).rstrip("/")
         self._fs.dircache.use_listings_cache = False  # as an option it would reach, and break, some SFTP clients
 
@@ -223,12 +229,19 @@ class FsspecStorage:
         raise StorageError(f"{self.url} does not tell when objects were written; use another kind of storage")
 
     def _call(self, doing: str, key: str, action: Callable[[], _Result]) -> _Result:
-        """Do it, and turn whatever the client library raises into one of cas's errors."""
-        try:
+        with self._explained(doing, key):
             return action()
+
+    @contextlib.contextmanager
+    def _explained(self, doing: str, key: str, *passed: type[Exception]) -> Iterator[None]:
+        """Turn whatever the client library raises into one of cas's errors, but for those that are ``passed`` on."""
+        try:
+            yield
         except CasError:
             raise
         except Exception as error:
+            if isinstance(error, passed) and not isinstance(error, OSError):  # ssl's errors are OSError and ValueError
+                raise
             text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             detail = scrub(text, self._secret_url)
             failure = remote_failure(error, doing, self._where(key), detail)

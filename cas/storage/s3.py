@@ -3,8 +3,8 @@
 Create is one conditional put (``If-None-Match: *``), which the server decides,
 so exactly one of many racing writers wins. It is never a multipart upload: some
 servers ignore the condition there, and an upload that was never completed would
-stay and cost money. `cas.storage.probe` finds out servers that ignore the
-condition altogether.
+stay and cost money. Some ignore it altogether: `cas.storage.probe` finds them
+out before a store is made.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cas.storage.base import ObjectInfo
 from cas.storage.failures import http_status
 from cas.storage.fsspec import FsspecStorage
 from cas.storage.keys import check_prefix, join
-from cas.storage.urls import redact
+from cas.storage.redaction import redact
 
 __all__ = ["S3Storage"]
 
@@ -53,8 +53,7 @@ class S3Storage(FsspecStorage):
     exclusive_create = True
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        if "@" in parts.netloc or parts.query or parts.fragment or not parts.netloc:
+        if redact(url) != url or not urlsplit(url).netloc:
             raise FormatError(
                 f"{redact(url)} needs the form s3://bucket/prefix; credentials go into AWS_ACCESS_KEY_ID and "
                 "AWS_SECRET_ACCESS_KEY, an endpoint into AWS_ENDPOINT_URL"

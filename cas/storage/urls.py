@@ -1,4 +1,4 @@
-"""From a URL to the storage it names, and what may be shown of a URL."""
+"""From a URL to the storage it names."""
 
 from __future__ import annotations
 
@@ -10,20 +10,18 @@ from cas.errors import FormatError, RefusedError
 from cas.storage.base import Storage
 from cas.storage.local import LocalStorage
 from cas.storage.memory import MemoryStorage
+from cas.storage.redaction import redact, scrub
 from cas.storage.retry import RetryingStorage
 
 __all__ = ["open_storage", "redact", "scrub"]
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
-_ANY_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
-_USER_INFO = re.compile(r"(?<=:)//[^/?#]*@")
-_HIDDEN = "***"
 _S3 = frozenset({"s3", "s3a"})
 _HTTP = frozenset({"http", "https"})
 
 
 def open_storage(url: str, *, retries: bool = True) -> Storage:
-    """The storage that ``url`` names. Nothing is read, written or connected to yet.
+    """The storage that ``url`` names. Nothing is read or written yet, nor connected to, but by FTP and SFTP.
 
     Args:
         url: a path (``~`` is the home folder), ``file://``, ``memory://name``, ``s3://bucket/prefix``,
@@ -33,32 +31,10 @@ def open_storage(url: str, *, retries: bool = True) -> Storage:
     Raises:
         FormatError: no storage has such a URL.
         RefusedError: the package for it is not installed; the message says which.
+        StorageError: by FTP and SFTP, whose clients connect at once: they cannot.
     """
     storage = _open(url)
     return storage if isinstance(storage, MemoryStorage) or not retries else RetryingStorage(storage)
-
-
-def redact(url: str) -> str:
-    """``url`` without what may be secret: user and password, query, fragment. Paths stay as they are."""
-    if "://" not in url:
-        return url
-    return re.split(r"[?#]", _USER_INFO.sub("//", url), maxsplit=1)[0]
-
-
-def scrub(text: str, secret_url: str) -> str:
-    """``text`` (a library's error) without the secrets of ``secret_url`` and of any URL in it."""
-    for secret in sorted(_secrets(secret_url), key=len, reverse=True):
-        text = text.replace(secret, _HIDDEN)
-    return _ANY_URL.sub(lambda found: redact(found[0]), text)
-
-
-def _secrets(url: str) -> set[str]:
-    match = _USER_INFO.search(url)
-    user, _, password = match[0][2:-1].partition(":") if match else ("", "", "")
-    tail = re.split(r"[?#]", url, maxsplit=1)
-    values = [pair.partition("=")[2] or pair for pair in re.split(r"[&#?;]", tail[1])] if len(tail) > 1 else []
-    found = {password or user, *values}
-    return {secret for secret in found | {unquote(secret) for secret in found} if secret}
 
 
 def _open(url: str) -> Storage:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from cas.format import Commit, Digest
+from cas.repository import Repository
+
 
 def test_put_prints_the_hash_alone(cas, store, model):
     """So that ``h=$(cas put dir)`` works."""
@@ -129,6 +132,27 @@ def test_log_refs_tag_best(cas, store, model):
     assert len(cas("refs", "--all", "--json").json["refs"]) == 3
     assert cas("tag", "--delete", "release").code == 0
     assert "release" not in cas("refs").out
+
+
+@pytest.mark.parametrize(
+    ("time_us", "shown", "iso"),
+    [
+        (2**63 - 1, "+294247-01-10 04:00:54", "+294247-01-10T04:00:54.775807+00:00"),
+        (-(2**63), "-290308-12-21 19:59:05", "-290308-12-21T19:59:05.224192+00:00"),
+        (253_402_300_800_000_000, "+10000-01-01 00:00:00", "+10000-01-01T00:00:00+00:00"),
+        (-62_167_219_200_000_000, "0000-01-01 00:00:00", "0000-01-01T00:00:00+00:00"),
+        (1_795_455_747_000_001, "2026-11-23 17:42:27", "2026-11-23T17:42:27.000001+00:00"),
+    ],
+)
+def test_any_time_is_shown(cas, store, model, time_us, shown, iso):
+    """A commit holds whatever clock its writer had; it breaks neither the list of all commits nor its own."""
+    checkpoint = Digest.parse(cas("put", model, "--metric", "loss=0.5").out.strip())
+    with Repository.open(str(store)) as repository:
+        repository.commit(checkpoint, ref="odd", about=Commit(checkpoint, time_us=time_us, metrics={"loss": 0.1}))
+
+    for command in (("log",), ("show", "odd"), ("best", "loss")):
+        assert shown in cas(*command).out
+        assert iso in [commit["time"] for commit in cas(*command, "--json").json["commits"]]
 
 
 def test_parents_can_be_given(cas, store, model):

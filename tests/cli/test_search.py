@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
+
+from cas.format import Commit, Digest
+from cas.storage import open_storage
 
 
 @pytest.fixture
@@ -54,21 +59,24 @@ def test_best_is_the_best_of_what_the_search_finds(cas, history):
     assert "no commit of trial '0' that the search finds has a metric 'loss'" in nothing.err
 
 
-def test_history_that_the_index_cannot_know_of_is_an_error(cas, history, store, model, tmp_path, monkeypatch):
-    """A commit that lost its ref before this machine's index ever saw it: not an empty list, but what to run."""
-    elsewhere = str(tmp_path / "elsewhere.sqlite")
-    monkeypatch.setenv("CAS_INDEX", elsewhere)
+def test_history_that_no_ref_leads_to_is_an_error(cas, store, model, tmp_path, monkeypatch):
+    """Not an empty list, but what to run; a ref that was deleted before this machine ever saw it is history."""
+    monkeypatch.setenv("CAS_INDEX", str(tmp_path / "elsewhere.sqlite"))
     assert cas("log").code == 0
     monkeypatch.delenv("CAS_INDEX")
-    commit = cas("put", model, "--json", "--ref", "gone", "--step", "9").json["commit"]
+    put = cas("put", model, "--json", "--ref", "gone", "--step", "9").json
     assert cas("tag", "--delete", "gone").code == 0
+    lost = Commit(Digest.parse(put["hash"]), step=9, message="lost a race for its ref")
+    with closing(open_storage(str(store))) as storage:
+        storage.create(f"commits/{str(lost.id)[:2]}/{lost.id}", [lost.encode()])
 
-    monkeypatch.setenv("CAS_INDEX", elsewhere)
-    unknown = cas("log", commit, "--where", "step = 9")
+    monkeypatch.setenv("CAS_INDEX", str(tmp_path / "elsewhere.sqlite"))
+    assert steps(cas("log", put["commit"], "--where", "step = 9", "--json")) == [9]
+    unknown = cas("log", lost.id, "--where", "step = 9")
     assert (unknown.code, unknown.out) == (3, "")
-    assert "cas reindex" in unknown.err
-    assert cas("reindex").code == 0
-    assert steps(cas("log", commit, "--where", "step = 9", "--json")) == [9]
+    assert f"`cas tag NAME {lost.id}`" in unknown.err
+    assert cas("tag", "found", lost.id).code == 0
+    assert steps(cas("log", lost.id, "--where", "step = 9", "--json")) == [9]
 
 
 @pytest.mark.parametrize(

@@ -81,12 +81,14 @@ class Proxy:
         faults: for the next requests in turn: None passes it on, ``"drop"`` hangs up instead,
             ``"lose"`` passes it on and hangs up instead of answering, a status and body are the
             answer, without a date.
+        ignore_conditions: whether to leave out If-None-Match, as some servers do.
         requests: method and path of what came in.
         headers: of the last request.
     """
 
     endpoint: str = ""
     faults: deque[str | tuple[int, str] | None] = field(default_factory=deque)
+    ignore_conditions: bool = False
     requests: list[tuple[str, str]] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
 
@@ -120,7 +122,8 @@ def running_proxy(s3_environment: Server) -> Iterator[Proxy]:
         def forward(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
             request = urllib.request.Request(s3_environment.endpoint + self.path, body or None, method=self.command)
             for name, value in self.headers.items():
-                if name.lower() not in ("host", "connection", "content-length"):
+                left_out = name.lower() == "if-none-match" and state.ignore_conditions
+                if name.lower() not in ("host", "connection", "content-length") and not left_out:
                     request.add_header(name, value)
             request.add_header("Content-Type", "application/octet-stream")  # or urllib calls it a form
             try:
@@ -159,6 +162,7 @@ def running_proxy(s3_environment: Server) -> Iterator[Proxy]:
 def proxy(running_proxy: Proxy, s3_server: Server) -> Proxy:
     """A proxy before the S3 server, which is empty but for a bucket."""
     running_proxy.faults.clear()
+    running_proxy.ignore_conditions = False
     running_proxy.requests.clear()
     return running_proxy
 

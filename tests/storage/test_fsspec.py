@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import datetime
+import socket
 import ssl
+import threading
+import traceback
 from typing import Any
 
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from cas.errors import ConflictError, StorageError
+from cas.errors import ConflictError, FormatError, RefusedError, StorageError
+from cas.format import StoreFormat
+from cas.format.store_format import FORMAT_KEY
+from cas.repository import BytesSource, Repository
+from cas.storage import open_storage
 from cas.storage.fsspec import FsspecStorage
 
 MOMENT_US = 1_790_000_000_123_456
@@ -21,8 +28,14 @@ class StampedFileSystem(MemoryFileSystem):
     """Lists its files with whatever details a test wants, and fails when a test wants."""
 
     protocol = "stamped"
+    refusal: Exception | None = None
     details: dict[str, Any] = {}  # noqa: RUF012
     failure: Exception | None = None
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        if self.refusal:
+            raise self.refusal
+        super().__init__(*arguments, **options)
 
     @classmethod
     def _strip_protocol(cls, path: str) -> str:
@@ -129,3 +142,57 @@ def test_the_clock_leaves_nothing_behind(tmp_path):
 def test_exclusive_create_is_not_claimed():
     """So that refs are refused where two writers could both win."""
     assert FsspecStorage("memory://x").exclusive_create is False
+
+
+@pytest.mark.parametrize(
+    ("refusal", "raised", "transient"),
+    [
+        (ConnectionRefusedError(111, "refused hidden"), StorageError, True),
+        (ssl.SSLCertVerificationError("self-signed, hidden"), StorageError, False),
+        (EOFError("hidden"), StorageError, False),
+        (ValueError("no such thing: hidden"), FormatError, None),
+    ],
+)
+def test_a_client_that_connects_at_once_fails_as_any_other(stamped, monkeypatch, refusal, raised, transient):
+    """One of cas's errors, which names the store and no secret, however the constructor puts it."""
+    monkeypatch.setattr(StampedFileSystem, "refusal", refusal)
+    url = "stamped://user:hidden@a"
+    with pytest.raises(raised, match=r"stamped://a") as caught:
+        open_storage(url)
+    assert getattr(caught.value, "transient", None) is transient
+    assert "hidden" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_login_that_is_refused_is_said():
+    """Over FTP, whose client logs in when it is made: what the server says, less what it repeats."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def refuse() -> None:
+            connection, _ = listener.accept()
+            with connection, connection.makefile("rw", newline="\r\n") as lines:
+                lines.write("220 ready\n")
+                for answer in ("331 password?", "530 Login of ada with hidden is incorrect"):
+                    lines.flush()
+                    lines.readline()
+                    lines.write(f"{answer}\n")
+
+        server = threading.Thread(target=refuse)
+        server.start()
+        with pytest.raises(StorageError, match=r"ftp://127\.0\.0\.1:[0-9]+.*530 Login of \*\*\* with \*\*\*"):
+            open_storage(f"ftp://ada:hidden@127.0.0.1:{listener.getsockname()[1]}/store")
+        server.join()
+
+
+def test_no_store_is_made_or_written_where_create_is_not_exclusive(stamped, monkeypatch):
+    """Refused before anything is uploaded, and not at the ref; reading a store that was copied there works."""
+    monkeypatch.setattr(StampedFileSystem, "details", {"size": 1, "mtime": 1.0})
+    with pytest.raises(RefusedError, match="cannot create exclusively"):
+        Repository.init("stamped://a")
+    assert [info.key for info in stamped.list("")] == ["k"]
+
+    stamped.create(FORMAT_KEY, [StoreFormat("0" * 32, 1).encode()])
+    with Repository.open("stamped://a") as repository:
+        with pytest.raises(RefusedError, match="cannot create exclusively"):
+            repository.put([BytesSource("weights", b"x" * 1000)], ref="main")
+        assert list(repository.live_refs()) == []
+    assert [info.key for info in stamped.list("")] == [FORMAT_KEY, "k"]

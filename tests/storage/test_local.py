@@ -107,6 +107,7 @@ def test_the_umask_decides_who_may_read(storage, umask, file_mode, folder_mode):
     assert [stat.S_IMODE((root / name).stat().st_mode) for name in ("", "a")] == [folder_mode] * 2
 
 
+@pytest.mark.slow
 def test_processes_that_race_have_one_winner_each_time(storage):
     """Four processes create the same sixty keys at the same moments: each key is won once, by whom it says."""
     start = str(time.time() + 1.0)

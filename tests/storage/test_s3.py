@@ -9,7 +9,8 @@ import pytest
 from moto.backends import get_backend
 from moto.core import DEFAULT_ACCOUNT_ID
 
-from cas.errors import ConflictError, FormatError, NotFoundError, StorageError
+from cas.errors import ConflictError, FormatError, NotFoundError, RefusedError, StorageError
+from cas.repository import Repository
 from cas.storage import LocalStorage, RetryingStorage, RetryPolicy, open_storage, probe_exclusive_create
 from cas.storage.s3 import S3Storage
 
@@ -239,12 +240,14 @@ def test_no_credentials_are_told_from_no_permission(s3_server, monkeypatch):
     storage.close()
 
 
-@pytest.mark.parametrize("url", ["s3://key:hidden@bucket/p", "s3://bucket/p?key=hidden", "s3://", "s3:///p"])
+@pytest.mark.parametrize(
+    "url", ["s3://key:hidden@bucket/p", "s3://key:hid/den@bucket/p", "s3://bucket/p?key=hidden", "s3://", "s3:///p"]
+)
 def test_credentials_in_an_s3_url_are_refused(url):
     """s3fs would take them for a part of the bucket's name, and send and print them."""
     with pytest.raises(FormatError, match="AWS_ACCESS_KEY_ID") as caught:
         open_storage(url)
-    assert "hidden" not in str(caught.value)
+    assert "hid" not in str(caught.value)
 
 
 def test_the_probe_finds_a_server_that_ignores_the_condition(s3_server):
@@ -260,12 +263,28 @@ def test_the_probe_finds_a_server_that_ignores_the_condition(s3_server):
     careless.close()
 
 
+def test_no_store_is_made_on_a_server_that_ignores_the_condition(proxy):
+    """Not even one object stays behind; where it is honoured, the proof costs two puts, and nothing stays either."""
+    proxy.ignore_conditions = True
+    with pytest.raises(RefusedError, match="If-None-Match"):
+        Repository.init("s3://cas-test/p")
+    storage = open_storage("s3://cas-test/p")
+    assert list(storage.list("")) == []
+
+    proxy.ignore_conditions = False
+    proxy.requests.clear()
+    Repository.init("s3://cas-test/p").close()
+    assert [method for method, _ in proxy.requests] == ["PUT", "PUT", "HEAD", "DELETE", "PUT"]
+    assert [info.key for info in storage.list("")] == ["format.json"]
+    storage.close()
+
+
 def test_the_probe_says_yes_to_a_folder(tmp_path):
-    """And cleans up behind itself."""
+    """And cleans up behind itself, folders too."""
     storage = LocalStorage(tmp_path)
 
     assert probe_exclusive_create(storage, rounds=5)
-    assert list(storage.list("")) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_of_a_bucket_is_no_object(weather):
