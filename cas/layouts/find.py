@@ -48,7 +48,7 @@ def find_tensors(read_at: ReadAt, size_bytes: int) -> tuple[TensorView, ...] | N
     are. Besides a layout's spans it knows tensors that are empty, turned, or share a storage with others.
 
     Args:
-        read_at, size_bytes: as for `find_layout`.
+        read_at, size_bytes: as for `find_layout`; but of an npz, ``read_at`` is called by several threads at once.
 
     Returns:
         The tensors, in the file's order; None for any other file.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 
 import numpy as np
 import pytest
@@ -150,6 +151,39 @@ def test_finding_a_torch_zips_tensors_reads_nothing_of_its_storages(torch_kit):
     offset = locate_tensor(read_at, len(data), found[7])
     assert data[offset : offset + 4000] == bytes(4000)
     assert sum(size for _, size in calls) < 100
+
+
+def test_the_headers_of_an_npz_are_read_several_at_a_time():
+    """Before a server each is a request. Here every one waits for another, but the first, and the order stays."""
+    npz = io.BytesIO()
+    np.savez(npz, **{f"a{n}": np.full(1000, n) for n in range(9)})
+    data = npz.getvalue()
+    together = threading.Barrier(2)
+
+    def read_at(offset: int, size_bytes: int) -> bytes:
+        if offset and data.startswith(b"PK\x03\x04", offset):
+            together.wait(timeout=30)
+        return data[offset : offset + size_bytes]
+
+    found = find_tensors(read_at, len(data))
+    assert found is not None
+    assert [view.name for view in found] == [f"a{n}" for n in range(9)]
+
+
+def test_an_error_of_reading_an_npz_comes_out():
+    """As it was raised; the file is not taken for another."""
+    npz = io.BytesIO()
+    np.savez(npz, **{f"a{n}": np.full(1000, n) for n in range(9)})
+    data = npz.getvalue()
+    broken = data.index(b"PK\x03\x04", len(data) // 2)
+
+    def read_at(offset: int, size_bytes: int) -> bytes:
+        if offset == broken:
+            raise ConnectionError("gone")
+        return data[offset : offset + size_bytes]
+
+    with pytest.raises(ConnectionError, match="gone"):
+        find_tensors(read_at, len(data))
 
 
 def test_other_files_have_no_tensors():

@@ -5,13 +5,21 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TypeVar
 
 from tools.bench import report
 from tools.bench.compare import TOOLS, compare, summarize
+from tools.bench.large_file import BLOCK_BYTES
 from tools.bench.memory import LAYOUTS
+from tools.bench.peers import Tool
 from tools.bench.process import floor_bytes, run
+from tools.bench.s3 import measure as measure_s3
+from tools.bench.s3_tools import S3_TOOLS, S3Tool
+
+T = TypeVar("T", bound=type[Tool] | type[S3Tool])
 
 DEFAULT_SCENARIOS = "tune,frozen,bf16,pickle"
 DEFAULT_OUT = Path("build/bench")
@@ -47,19 +55,60 @@ def main(argv: list[str]) -> int:
     kind.add_argument("--chunks", type=int, default=1_000_000)
     kind.set_defaults(function=_index)
 
+    kind = kinds.add_parser("s3", parents=[shared], help="push and pull checkpoints, and read a tensor, over S3")
+    kind.add_argument("--url", required=True, help="s3://bucket/prefix; keys and endpoint as AWS_… variables say")
+    kind.add_argument("--scale", choices=("small", "medium", "large"), default="small")
+    kind.add_argument("--scenario", default="tune", help="one name")
+    kind.add_argument("--workload", type=Path, help="where it lies, if made before by: run workload --out DIR")
+    kind.add_argument("--checkpoints", type=int, default=5, help="how many of the scenario's")
+    kind.add_argument("--large-gib", type=float, default=1, help="a checkpoint to read one tensor of; 0 for none")
+    kind.add_argument("--tools", help=f"names with commas, of: {', '.join(tool.key for tool in S3_TOOLS)}")
+    kind.add_argument("--rounds", type=int, default=3, help="how often everything is done; medians are shown")
+    kind.set_defaults(function=_s3)
+
     kinds.add_parser("workload", help="make the checkpoints and keep them", add_help=False)
     args = parser.parse_args(argv)
+    if args.tmp:
+        args.tmp = args.tmp.resolve()  # tools run in folders of their own
+        args.tmp.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="cas-bench-", dir=args.tmp) as scratch:
         args.function(args, Path(scratch))
     return 0
 
 
 def _compare(args: argparse.Namespace, scratch: Path) -> None:
-    keys = args.tools.split(",") if args.tools else [tool.key for tool in TOOLS]
-    chosen = [tool for tool in TOOLS if tool.key in keys]
-    if unknown := set(keys) - {tool.key for tool in TOOLS}:
+    chosen, missing = _choose(TOOLS, args.tools)
+    scenarios = _scenarios(args, scratch)
+    runs = list(compare(scenarios, chosen, args.rounds, scratch, _tell))
+    summaries = summarize(runs)
+    markdown = report.comparison_markdown(summaries, missing)
+    _finish(args.out, "compare", markdown, floor_rss_bytes=floor_bytes(), summaries=summaries, runs=runs)
+
+
+def _s3(args: argparse.Namespace, scratch: Path) -> None:
+    if "," in args.scenario:
+        raise SystemExit(f"s3 takes one scenario, not {args.scenario}")
+    chosen, missing = _choose(S3_TOOLS, args.tools)
+    (scenario,) = _scenarios(args, scratch)
+    large_bytes = int(args.large_gib * 2**30) // BLOCK_BYTES * BLOCK_BYTES
+    results = measure_s3(scenario, args.checkpoints, large_bytes, args.url, chosen, args.rounds, scratch, _tell)
+    _finish(args.out, "s3", report.s3_markdown(results, missing), results=results)
+
+
+def _choose(tools: Sequence[T], keys: str | None) -> tuple[list[T], dict[str, list[str]]]:
+    """The tools with these keys, or all, that are installed; what the others lack, by their names."""
+    wanted = keys.split(",") if keys else [tool.key for tool in tools]
+    if unknown := set(wanted) - {tool.key for tool in tools}:
         raise SystemExit(f"no such tool: {', '.join(sorted(unknown))}")
+    chosen = [tool for tool in tools if tool.key in wanted]
     missing = {tool.name: tool.missing() for tool in chosen if tool.missing()}
+    if len(missing) == len(chosen):
+        raise SystemExit(f"none of these tools is installed: {', '.join(missing)}")
+    return [tool for tool in chosen if tool.name not in missing], missing
+
+
+def _scenarios(args: argparse.Namespace, scratch: Path) -> list[Path]:
+    """The folders of the scenarios that are asked for, made now if they were not before."""
     workload = args.workload
     if workload is None:
         workload = scratch / "workload"
@@ -69,15 +118,11 @@ def _compare(args: argparse.Namespace, scratch: Path) -> None:
     scenarios = [workload / name for name in args.scenario.split(",")]
     if absent := [str(scenario) for scenario in scenarios if not scenario.is_dir()]:
         raise SystemExit(f"no such folder: {', '.join(absent)}; make it by: tools/bench/run workload --out {workload}")
-
-    runs = list(compare(scenarios, [t for t in chosen if t.name not in missing], args.rounds, scratch, _tell))
-    summaries = summarize(runs)
-    markdown = report.comparison_markdown(summaries, missing)
-    _finish(args.out, "compare", markdown, floor_rss_bytes=floor_bytes(), summaries=summaries, runs=runs)
+    return scenarios
 
 
 def _memory(args: argparse.Namespace, scratch: Path) -> None:
-    from tools.bench.memory import BLOCK_BYTES, measure
+    from tools.bench.memory import measure
 
     size_bytes = int(args.size_gib * 2**30) // BLOCK_BYTES * BLOCK_BYTES
     results = {}
