@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from cas.checkpoint.facts import plain_metrics, plain_params, plain_step
 from cas.clock import now_us
 from cas.codecs import CodecId
 from cas.errors import ConflictError, FormatError, NotFoundError, RefusedError
@@ -167,7 +168,7 @@ class Store:
             EMPTY,  # not known yet: the repository fills it in
             parents=tuple(self._commit_of(parent).id for parent in parents),
             time_us=now_us(), author=author if author is not None else default_author(), message=message,
-            run=run, trial=trial, step=step, metrics=dict(metrics or {}), params=dict(params or {}),
+            run=run, trial=trial, step=plain_step(step), metrics=plain_metrics(metrics), params=plain_params(params),
         )  # fmt: skip
         if isinstance(content, str | os.PathLike) and not isinstance(content, Checkpoint):
             sources, empty = directory_sources(Path(content), follow_symlinks=follow_symlinks)
@@ -190,14 +191,14 @@ class Store:
             self.repository.commit(digest, about=Commit(digest, time_us=now_us(), author=default_author()))
         return digest
 
-    def get(self, rev: str) -> Checkpoint:
+    def get(self, rev: str | Digest) -> Checkpoint:
         """The checkpoint that a REV names. Its content is read when it is asked for."""
         from cas.checkpoint.checkpoint import Checkpoint
 
         return Checkpoint.from_hash(str(self.resolve(rev).checkpoint), store=self._opened_by)
 
     def pull(
-        self, rev: str, path: str | os.PathLike[str], *, overwrite: bool = False, progress: Progress = SILENT
+        self, rev: str | Digest, path: str | os.PathLike[str], *, overwrite: bool = False, progress: Progress = SILENT
     ) -> RestoreResult:
         """Write a checkpoint's files into a directory.
 
@@ -211,7 +212,7 @@ class Store:
         manifest = reader.manifest(self.resolve(rev).checkpoint)
         return restore(reader, manifest, Path(path), overwrite=overwrite, progress=progress)
 
-    def tree(self, rev: str) -> Tree:
+    def tree(self, rev: str | Digest) -> Tree:
         """The files of a checkpoint."""
         return self.repository.reader.manifest(self.resolve(rev).checkpoint).tree
 
@@ -273,9 +274,9 @@ class Store:
 
     # -- history
 
-    def resolve(self, rev: str) -> Revision:
+    def resolve(self, rev: str | Digest) -> Revision:
         """What a REV means: a hash, a prefix of 8 digits or more, a ref, a commit, or one of these and ``~n``."""
-        return self.repository.resolve(rev)
+        return self.repository.resolve(str(rev))
 
     def log(
         self,

@@ -132,7 +132,7 @@ def show(context: Context, rev: str) -> None:
             "time": plain_time(commit.time_us) + " UTC", "author": commit.author, "run": commit.run,
             "trial": commit.trial, "step": commit.step, "message": commit.message,
         }  # fmt: skip
-        lines += [f"{name:<7}{text}" for name, text in said.items() if text not in ("", None)]
+        lines += [f"{name:<8}{text}" for name, text in said.items() if text not in ("", None)]
         lines += [f"metric {name} = {number}" for name, number in sorted(commit.metrics.items())]
         lines += [f"param  {name} = {number}" for name, number in sorted(commit.params.items())]
     context.emit(value, "\n".join(lines))

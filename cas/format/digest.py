@@ -59,5 +59,8 @@ class Digest:
     def __str__(self) -> str:
         return self.raw.hex()
 
+    def __repr__(self) -> str:
+        return f"Digest({self.raw.hex()!r})"
+
 
 EMPTY = Digest.of(b"")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -122,3 +124,21 @@ def test_two_stores_at_one_url_are_told_apart(tmp_path):
         assert one.store_id != other.store_id
     with cas.open(tmp_path / "a") as again:
         assert again.store_id == one.store_id
+
+
+def test_what_a_training_loop_measures_is_taken_as_it_is(store):
+    """NumPy's and torch's scalars are the numbers that they hold, paths their text; and a digest is a REV."""
+    torch = pytest.importorskip("torch")
+    result = store.put(
+        {"a": 1},
+        metrics={"loss": np.float32(0.5), "n": np.int64(3), "t": torch.tensor(0.25)},
+        params={"lr": np.float64(1e-3), "path": Path("data/x"), "sizes": (np.int32(1), 2), "deep": {"k": None}},
+        step=np.int64(7),
+    )
+    assert result.commit.metrics == {"loss": 0.5, "n": 3, "t": 0.25}
+    assert result.commit.params == {"lr": 1e-3, "path": "data/x", "sizes": [1, 2], "deep": {"k": None}}
+    assert result.commit.step == 7
+    assert store.get(result.checkpoint).to_dict() == {"a": 1}
+    for wrong in ({"metrics": {"loss": "x"}}, {"params": {"p": object()}}, {"step": "3"}):
+        with pytest.raises(FormatError, match=r"loss|'p'|step"):
+            store.put({"a": 1}, **wrong)
