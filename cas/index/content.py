@@ -12,21 +12,33 @@ from cas.format.digest import DIGEST_BYTES
 from cas.index.rows import bounded, by_raw, insert_new, select_in
 from cas.index.schema import blobs, checkpoints
 
-__all__ = ["add_checkpoint", "find_blobs", "find_prefix"]
+__all__ = ["add_checkpoints", "find_blobs", "find_prefix", "known_checkpoints"]
 
+_FIND_CHECKPOINTS = "SELECT hash FROM checkpoints WHERE hash IN"
 _FIND_BLOBS = "SELECT digest, checkpoint FROM blobs WHERE digest IN"
 
 
-def add_checkpoint(connection: Connection, manifest: Manifest) -> None:
-    """Learn of a checkpoint and its blobs; a blob of several keeps the least checkpoint."""
-    tree = manifest.tree
-    insert_new(connection, checkpoints, [(tree.hash.raw, len(tree.files), bounded(tree.size_bytes))])
-    wanted = {entry.blob for entry in tree.files if entry.blob != EMPTY}
-    known = find_blobs(connection, wanted)
-    insert_new(connection, blobs, [(blob.raw, tree.hash.raw) for blob in wanted - known.keys()])
-    if smaller := sorted(blob for blob, owner in known.items() if tree.hash < owner):
+def add_checkpoints(connection: Connection, manifests: Iterable[Manifest]) -> None:
+    """Learn of checkpoints and their blobs; a blob of several keeps the least checkpoint."""
+    rows = []
+    owners: dict[Digest, Digest] = {}
+    for tree in (manifest.tree for manifest in manifests):
+        rows.append((tree.hash.raw, len(tree.files), bounded(tree.size_bytes)))
+        for entry in tree.files:
+            if entry.blob != EMPTY:
+                owners[entry.blob] = min(tree.hash, owners.get(entry.blob, tree.hash))
+    insert_new(connection, checkpoints, rows)
+    known = find_blobs(connection, owners)
+    insert_new(connection, blobs, [(blob.raw, owner.raw) for blob, owner in owners.items() if blob not in known])
+    if smaller := sorted(blob for blob, owner in known.items() if owners[blob] < owner):
         change = blobs.update().where(blobs.c.digest == bindparam("blob")).values(checkpoint=bindparam("owner"))
-        connection.execute(change, [{"blob": blob.raw, "owner": tree.hash.raw} for blob in smaller])
+        connection.execute(change, [{"blob": blob.raw, "owner": owners[blob].raw} for blob in smaller])
+
+
+def known_checkpoints(connection: Connection, wanted: Iterable[Digest | bytes]) -> set[Digest]:
+    """Those of the checkpoints that are known."""
+    digests = by_raw(wanted)
+    return {digests[raw] for (raw,) in select_in(connection, _FIND_CHECKPOINTS, digests)}
 
 
 def find_blobs(connection: Connection, digests: Iterable[Digest | bytes]) -> dict[Digest, Digest]:

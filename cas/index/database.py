@@ -87,7 +87,7 @@ class Database:
             with self.writing() as connection:  # all share the one connection that a database in memory has
                 yield connection
             return
-        with translated(self.name):
+        with translated(self.address):
             if (held := self._held()) is not None:
                 yield held
             else:
@@ -102,13 +102,13 @@ class Database:
             StorageError: transient, when another writer was busy for longer than the time-out.
         """
         if (held := self._held()) is not None:
-            with translated(self.name):
+            with translated(self.address):
                 yield held
             return
         if not self._turn.acquire(timeout=self._busy_timeout_s):
             raise busy_error(self.name)
         try:
-            with translated(self.name), self._engine.connect() as connection:
+            with translated(self.address), self._engine.connect() as connection:
                 connection = connection.execution_options(**{_WRITE: True})
                 with connection.begin():
                     if not self.address.is_sqlite:

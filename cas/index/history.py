@@ -7,30 +7,98 @@ shorten (a name longer than an index allows).
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, insert, literal, select, update
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, literal, select, update
 
 from cas.format import Commit, Digest, RefRecord
-from cas.index.rows import bounded, insert_new
+from cas.index.rows import bounded, by_raw, insert_new, parameter_mark, select_in
 from cas.index.schema import commit_parents, commits, metrics, params, refs
 from cas.index.values import index_name, param_columns, storable
 
-__all__ = ["add_commit", "best", "commits_of", "find_commit", "log", "ref_sequences", "refs_now", "set_ref"]
+__all__ = [
+    "add_commits",
+    "best",
+    "commits_of",
+    "find_commit",
+    "follow",
+    "has_child",
+    "known_commits",
+    "log",
+    "ref_sequence",
+    "ref_sequences",
+    "refs_now",
+    "set_refs",
+]
+
+_FIND_REFS = "SELECT name, sequence FROM refs WHERE name IN"
+_MOVE_REF = update(refs).where(refs.c.name == bindparam("known"))
+_FIND_COMMITS = "SELECT id FROM commits WHERE id IN"
+_COMMITS_AT_ONCE = 32  # one may have 16 MiB, and PostgreSQL takes 1 GiB in one array
 
 
-def add_commit(connection: Connection, commit: Commit) -> None:
-    """Learn of a commit."""
-    key = commit.id.raw
+def add_commits(connection: Connection, found: Sequence[Commit]) -> None:
+    """Learn of commits."""
+    for start in range(0, len(found), _COMMITS_AT_ONCE):
+        some = found[start : start + _COMMITS_AT_ONCE]
+        insert_new(connection, commits, [_row(commit) for commit in some])
+        insert_new(
+            connection, commit_parents,
+            [(commit.id.raw, at, parent.raw) for commit in some for at, parent in enumerate(commit.parents)],
+        )  # fmt: skip
+        insert_new(
+            connection, metrics,
+            [(commit.id.raw, index_name(name), commit.metric(name)) for commit in some for name in commit.metrics],
+        )  # fmt: skip
+        insert_new(
+            connection, params,
+            [(commit.id.raw, name, *columns)
+             for commit in some for name, columns in param_columns(commit.params).items()],
+        )  # fmt: skip
+
+
+def _row(commit: Commit) -> tuple[object, ...]:
     step = None if commit.step is None else bounded(commit.step)
-    row = (
-        key, commit.checkpoint.raw, bounded(commit.time_us), storable(commit.author), storable(commit.message),
-        index_name(commit.run), index_name(commit.trial), step, commit.encode(),
+    return (
+        commit.id.raw, commit.checkpoint.raw, bounded(commit.time_us), storable(commit.author),
+        storable(commit.message), index_name(commit.run), index_name(commit.trial), step, commit.encode(),
     )  # fmt: skip
-    insert_new(connection, commits, [row])
-    insert_new(connection, commit_parents, [(key, at, parent.raw) for at, parent in enumerate(commit.parents)])
-    insert_new(connection, metrics, [(key, index_name(name), commit.metric(name)) for name in commit.metrics])
-    insert_new(connection, params, [(key, name, *columns) for name, columns in param_columns(commit.params).items()])
+
+
+def follow(connection: Connection, record: RefRecord, commit: Commit | None) -> bool:
+    """Learn of a ref's move and of the commit made for it, if all that comes before is known; else of nothing."""
+    mark = parameter_mark(connection)
+    builds_on = commit.parents if commit is not None else [record.commit] if record.commit is not None else []
+    marks = ", ".join([mark] * len(builds_on)) or "NULL"
+    sequence, checkpoint_known, commits_known = connection.exec_driver_sql(
+        f"SELECT (SELECT sequence FROM refs WHERE name = {mark}),"
+        f" (SELECT count(*) FROM checkpoints WHERE hash = {mark}),"
+        f" (SELECT count(*) FROM commits WHERE id IN ({marks}))",
+        (record.name, commit.checkpoint.raw if commit else None, *(digest.raw for digest in builds_on)),
+    ).one()
+    if (sequence or 0) >= record.sequence:
+        return True
+    if (sequence or 0) + 1 != record.sequence or commits_known < len(builds_on):
+        return False
+    if commit is not None:
+        if not checkpoint_known:
+            return False
+        add_commits(connection, [commit])
+    set_refs(connection, [record])
+    return True
+
+
+def known_commits(connection: Connection, wanted: Iterable[Digest | bytes]) -> set[Digest]:
+    """Those of the commits that are known."""
+    digests = by_raw(wanted)
+    return {digests[raw] for (raw,) in select_in(connection, _FIND_COMMITS, digests)}
+
+
+def has_child(connection: Connection, commit: Digest) -> bool:
+    """Whether a commit is known that came from this one."""
+    found = select(literal(1)).where(commit_parents.c.parent == commit.raw).limit(1)
+    return connection.execute(found).first() is not None
 
 
 def find_commit(connection: Connection, commit: Digest) -> Commit | None:
@@ -84,20 +152,30 @@ def best(
     return [(_decode(raw, encoded), value) for raw, encoded, value in rows]
 
 
-def set_ref(connection: Connection, record: RefRecord) -> None:
-    """Learn of a move of a ref; a later one that is known already stands."""
-    values = {"sequence": record.sequence, "commit": record.commit.raw if record.commit else None}
-    known = connection.scalar(select(refs.c.sequence).where(refs.c.name == record.name))
-    if known is None:
-        connection.execute(insert(refs).values(name=record.name, **values))
-    elif known < record.sequence:
-        connection.execute(update(refs).where(refs.c.name == record.name).values(values))
+def set_refs(connection: Connection, records: Iterable[RefRecord]) -> None:
+    """Learn of moves of refs; later ones that are known already stand."""
+    highest = {record.name: record for record in sorted(records, key=lambda record: record.sequence)}
+    known = {row[0]: row[1] for row in select_in(connection, _FIND_REFS, highest)}
+    later = [record for name, record in highest.items() if known.get(name, 0) < record.sequence]
+    insert_new(connection, refs, [(r.name, r.sequence, _raw(r.commit)) for r in later if r.name not in known])
+    if moved := [r for r in later if r.name in known]:
+        rows = [{"known": r.name, "sequence": r.sequence, "commit": _raw(r.commit)} for r in moved]
+        connection.execute(_MOVE_REF, rows)
+
+
+def _raw(digest: Digest | None) -> bytes | None:
+    return None if digest is None else digest.raw
 
 
 def refs_now(connection: Connection) -> dict[str, Digest]:
     """Every ref that is not deleted and the commit it points at, in order of names."""
     rows = connection.execute(select(refs.c.name, refs.c.commit).where(refs.c.commit.is_not(None)))
     return {name: Digest(commit) for name, commit in sorted(tuple(row) for row in rows)}
+
+
+def ref_sequence(connection: Connection, name: str) -> int:
+    """The highest sequence known of a ref, 0 for one that is not known."""
+    return connection.scalar(select(refs.c.sequence).where(refs.c.name == name)) or 0
 
 
 def ref_sequences(connection: Connection) -> dict[str, int]:

@@ -178,13 +178,21 @@ class Index:
             entries: its whole table of contents.
             generation: the store's generation in which the pack was known to be there.
         """
+        self.add_packs([(pack, size_bytes, entries)], generation)
+
+    def add_packs(self, packs: Sequence[locations.PackContents], generation: int) -> None:
+        """As `add_pack`, of several at once, which is quicker."""
         with self._database.writing() as connection:
-            locations.add_pack(connection, pack, size_bytes, entries, generation)
+            locations.add_packs(connection, packs, generation)
 
     def has_pack(self, pack: Digest, generation: int = 0) -> bool:
         """Whether the pack is known, in that generation or a later one."""
+        return bool(self.known_packs([pack], generation))
+
+    def known_packs(self, packs: Iterable[Digest | bytes], generation: int = 0) -> set[Digest]:
+        """Those of the packs that are known, in that generation or a later one."""
         with self._database.reading() as connection:
-            return locations.has_pack(connection, pack, generation)
+            return locations.known_packs(connection, packs, generation)
 
     def find_chunks(self, digests: Iterable[Digest | bytes], generation: int) -> dict[Digest, Location]:
         """Where chunks lie that are known to be present in ``generation``; the others are left out.
@@ -198,8 +206,17 @@ class Index:
 
     def add_checkpoint(self, manifest: Manifest) -> None:
         """Learn of a checkpoint and its blobs. Where its chunks lie is learnt from packs alone."""
+        self.add_checkpoints([manifest])
+
+    def add_checkpoints(self, manifests: Iterable[Manifest]) -> None:
+        """As `add_checkpoint`, of several at once, which is quicker."""
         with self._database.writing() as connection:
-            content.add_checkpoint(connection, manifest)
+            content.add_checkpoints(connection, manifests)
+
+    def known_checkpoints(self, checkpoints: Iterable[Digest | bytes]) -> set[Digest]:
+        """Those of the checkpoints that are known."""
+        with self._database.reading() as connection:
+            return content.known_checkpoints(connection, checkpoints)
 
     def find_blobs(self, blobs: Iterable[Digest | bytes]) -> dict[Digest, Digest]:
         """For each known blob a checkpoint whose manifest has its recipe; the others are left out.
@@ -218,13 +235,40 @@ class Index:
 
     def add_commit(self, commit: Commit) -> None:
         """Learn of a commit."""
+        self.add_commits([commit])
+
+    def add_commits(self, commits: Sequence[Commit]) -> None:
+        """As `add_commit`, of several at once, which is quicker."""
         with self._database.writing() as connection:
-            history.add_commit(connection, commit)
+            history.add_commits(connection, commits)
+
+    def follow(self, record: RefRecord, commit: Commit | None = None) -> bool:
+        """Learn of the move of a ref, and of the commit made for it, if nothing that comes before is unknown.
+
+        Args:
+            record: where the ref points now.
+            commit: the one it points at, unless that is known already.
+
+        Returns:
+            False, and nothing was learnt: an earlier record of the ref is unknown, a parent, or the checkpoint.
+        """
+        with self._database.writing() as connection:
+            return history.follow(connection, record, commit)
 
     def find_commit(self, commit: Digest) -> Commit | None:
         """The commit of that id, equal to what was added, or None."""
         with self._database.reading() as connection:
             return history.find_commit(connection, commit)
+
+    def known_commits(self, commits: Iterable[Digest | bytes]) -> set[Digest]:
+        """Those of the commits that are known."""
+        with self._database.reading() as connection:
+            return history.known_commits(connection, commits)
+
+    def has_child(self, commit: Digest) -> bool:
+        """Whether a commit is known that has this one as a parent."""
+        with self._database.reading() as connection:
+            return history.has_child(connection, commit)
 
     def find_commits_by_prefix(self, prefix: str) -> list[Digest]:
         """The commit ids that begin with these 1 to 64 hexadecimal digits, in order."""
@@ -294,13 +338,22 @@ class Index:
 
     def set_ref(self, record: RefRecord) -> None:
         """Learn of a move of a ref. The highest sequence wins, in whatever order they arrive."""
+        self.set_refs([record])
+
+    def set_refs(self, records: Iterable[RefRecord]) -> None:
+        """As `set_ref`, of several at once, which is quicker."""
         with self._database.writing() as connection:
-            history.set_ref(connection, record)
+            history.set_refs(connection, records)
 
     def refs(self) -> dict[str, Digest]:
         """Every ref that is not deleted and the commit it points at, in order of names."""
         with self._database.reading() as connection:
             return history.refs_now(connection)
+
+    def ref_sequence(self, name: str) -> int:
+        """The highest sequence known of one ref, 0 for a name that is not known."""
+        with self._database.reading() as connection:
+            return history.ref_sequence(connection, name)
 
     def ref_sequences(self) -> dict[str, int]:
         """The highest sequence known of every ref, deleted ones included."""

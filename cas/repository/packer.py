@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from blake3 import blake3
 
+from cas.errors import ConflictError
 from cas.format import Buffer, Digest, Location, PackBuilder, PackEntry
 from cas.format.pack import NONCE_BYTES
 from cas.repository.keys import PACKS, object_key
@@ -68,14 +69,21 @@ class Packer:
             self.written_bytes += pack.builder.size_bytes
         return found
 
-    def close(self) -> None:
-        """Forget what was not finished, and stop the thread."""
-        self._thread.shutdown(cancel_futures=True)
+    def drop(self) -> None:
+        """Forget what was not finished, failures included; what is added from now on goes into new packs."""
         packs = [pack for pack, _ in self._sealed]
         for pack in [*packs, self._open] if self._open else packs:
-            pack.abort()
+            pack.give_up()
+            self._thread.submit(pack.abort)
         self._open = None
         self._sealed = []
+        self._writes.clear()
+        self._waiting_bytes = 0
+
+    def close(self) -> None:
+        """Forget what was not finished, and stop the thread."""
+        self.drop()
+        self._thread.shutdown()
 
     def _send(self, pack: _OpenPack) -> None:
         """Hand what the pack has gathered to the thread; wait if that is too far behind."""
@@ -89,10 +97,7 @@ class Packer:
             try:
                 future.result()
             except BaseException:
-                # The pack is lost, and with it what waits for it; the next put begins another.
-                self._open = None
-                self._writes.clear()
-                self._waiting_bytes = 0
+                self.drop()
                 raise
             if not self._writes:
                 return
@@ -113,6 +118,10 @@ class _OpenPack:
         self._upload = storage.upload(f"{PACKS}/")
         self._hasher = blake3()
         self._failure: BaseException | None = None
+
+    def give_up(self) -> None:
+        """Called from another thread: what is still to be written of this pack is not."""
+        self._failure = self._failure or ConflictError("the put that this pack was made for has failed")
 
     def write(self, data: list[Buffer]) -> None:
         if self._failure is not None:

@@ -8,10 +8,8 @@ order that was asked for. Needs the storage alone: no index, no listing.
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from functools import lru_cache
 from typing import TypeVar
 
@@ -20,6 +18,7 @@ from blake3 import blake3
 from cas.codecs import decode
 from cas.errors import CasError, CorruptError, NotFoundError
 from cas.format import Buffer, ChunkRef, Commit, Digest, Location, Manifest, TreeEntry
+from cas.repository.ahead import WORKERS, ahead
 from cas.repository.cache import ChunkCache
 from cas.repository.keys import COMMITS, MANIFESTS, PACKS, object_key
 from cas.storage.base import Storage
@@ -44,7 +43,6 @@ class Reader:
     def __init__(self, storage: Storage, cache: ChunkCache | None = None) -> None:
         """Read ``storage``, and keep in ``cache`` what was fetched, and look there first."""
         self._storage, self._cache = storage, cache
-        self._threads = max(2, os.cpu_count() or 2)
         self._run_bytes = _FAR_RUN_BYTES if storage.local_path is None else _NEAR_RUN_BYTES
         self._manifest = lru_cache(_MANIFESTS_KEPT)(self._read_manifest)
 
@@ -56,6 +54,10 @@ class Reader:
             CorruptError: it has, and the bytes are not what was written.
         """
         return self._manifest(checkpoint)
+
+    def forget_manifests(self) -> None:
+        """Read manifests anew from now on: one that was read before may have been collected."""
+        self._manifest.cache_clear()
 
     def commit(self, commit: Digest) -> Commit:
         """A commit. NotFoundError if the store has none of that id."""
@@ -107,18 +109,9 @@ class Reader:
 
     def _ahead(self, located: Iterable[tuple[Location, T]], read: Callable[[_Run[T]], list[R]]) -> Iterator[R]:
         """``read`` of every run, by a few threads ahead of the caller, in order."""
-        with ThreadPoolExecutor(self._threads, thread_name_prefix="cas-read") as pool:
-            waiting: deque[Future[list[R]]] = deque()
-            try:
-                for run in _runs(located, self._run_bytes):
-                    waiting.append(pool.submit(read, run))
-                    if len(waiting) > self._threads + 1:
-                        yield from waiting.popleft().result()
-                while waiting:
-                    yield from waiting.popleft().result()
-            finally:
-                for future in waiting:
-                    future.cancel()
+        with closing(ahead(WORKERS, read, _runs(located, self._run_bytes))) as runs:
+            for found in runs:
+                yield from found
 
     def _raw_run(
         self, manifest: Manifest, run: _Run[T], sink: Callable[[T, Buffer], None] | None

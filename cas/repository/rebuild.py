@@ -1,42 +1,50 @@
-"""Keeping the index true: rebuild it from the store, or catch up with what others wrote.
+"""Rebuilding the index from the store, which is the truth.
 
-The object store is the truth. `rebuild` reads all of it; `catch_up` compares refs
-by their keys alone and reads only what is new behind those that moved, which also
-repairs an index whose writer died between the store and the index.
+Everything is read. What is damaged is left out and named, so that one bad object does
+not keep a machine from working with all the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cas.errors import NotFoundError
-from cas.format import Digest
+from cas.format import Digest, Manifest, RefRecord
 from cas.format.pack import FOOTER_BYTES, Footer, PackEntry, decode_toc
 from cas.progress import SILENT, Progress
-from cas.repository.keys import COMMITS, MANIFESTS, PACKS, digest_of, object_key
+from cas.repository.ahead import in_batches
+from cas.repository.keys import MANIFESTS, PACKS, digest_of, object_key
 from cas.repository.leases import current_generation
 from cas.repository.reader import Reader
 from cas.repository.refs import Refs
-from cas.storage.base import Storage
+from cas.repository.walk import iter_history
+from cas.repository.whole import LeftOut, WholeObjects
+from cas.storage.base import ObjectInfo, Storage
 
 if TYPE_CHECKING:
     from cas.index import Index
 
-__all__ = ["Rebuilt", "catch_up", "read_toc", "rebuild"]
+__all__ = ["ROWS_AT_ONCE", "Rebuilt", "read_toc", "rebuild"]
 
+ROWS_AT_ONCE = 16_384  # gathered for the index: some MiB, and enough that a statement's own cost is nothing
+_COMMITS_AT_ONCE = 256
 _TAIL_BYTES = 64 << 10  # most tables of contents fit, so that one request reads one
 
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """How many objects of each kind `rebuild` read."""
+    """What `rebuild` read.
+
+    Attributes:
+        packs, checkpoints, commits, refs: how many the index knows now.
+        left_out: what was damaged, or is named by a ref and not there.
+    """
 
     packs: int
     checkpoints: int
     commits: int
     refs: int
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def read_toc(storage: Storage, pack: Digest) -> tuple[int, list[PackEntry]]:
@@ -60,64 +68,48 @@ def rebuild(
 ) -> Rebuilt:
     """Replace all that the index holds by what the store holds, in one transaction.
 
-    Raises:
-        CorruptError: an object is damaged; the index stays as it was. `cas fsck` names all of them.
+    Commits are those to which any record of any ref leads. What is damaged is left out.
     """
-    counts = {PACKS: 0, MANIFESTS: 0, COMMITS: 0}
+    whole = WholeObjects(storage)
     generation = current_generation(storage)
-
-    def add_pack(pack: Digest) -> None:
-        size_bytes, entries = read_toc(storage, pack)
-        index.add_pack(pack, size_bytes, entries, generation)
-
-    steps: list[tuple[str, Callable[[Digest], None]]] = [
-        (PACKS, add_pack),
-        (MANIFESTS, lambda key: index.add_checkpoint(reader.manifest(key))),
-        (COMMITS, lambda key: index.add_commit(reader.commit(key))),
-    ]
+    packs = checkpoints = commits = 0
+    heads: dict[str, RefRecord] = {}
+    tips: set[Digest] = set()
     progress.begin("reindex", None)
     try:
         with index.rebuilding():
             index.bind(store_id)
-            for kind, add in steps:
-                for info in storage.list(f"{kind}/"):
-                    add(digest_of(info.key))
-                    counts[kind] += 1
-                    progress.advance(info.size_bytes)
-            heads = list(refs.heads())
-            for name, sequence in heads:
-                index.set_ref(refs.read(name, sequence))
+            contents = whole.read(lambda info: _read_pack(storage, info), storage.list(f"{PACKS}/"), _key)
+            for found in in_batches(contents, ROWS_AT_ONCE, lambda pack: len(pack[2])):
+                index.add_packs(found, generation)
+                packs += len(found)
+                progress.advance(sum(size_bytes for _, size_bytes, _ in found))
+            manifests = whole.read(lambda info: _read_manifest(reader, info), storage.list(f"{MANIFESTS}/"), _key)
+            for some in in_batches(manifests, ROWS_AT_ONCE, lambda one: len(one[0].tree.files) + len(one[0].locations)):
+                index.add_checkpoints([manifest for manifest, _ in some])
+                checkpoints += len(some)
+                progress.advance(sum(size_bytes for _, size_bytes in some))
+            for record in whole.read(lambda move: refs.read(*move), refs.records(), lambda move: refs.key(*move)):
+                heads[record.name] = record
+                if record.commit is not None:
+                    tips.add(record.commit)
+            for history in in_batches(iter_history(whole, reader, tips), _COMMITS_AT_ONCE):
+                index.add_commits(history)
+                commits += len(history)
+            index.set_refs(list(heads.values()))
     finally:
         progress.end()
-    return Rebuilt(counts[PACKS], counts[MANIFESTS], counts[COMMITS], len(heads))
+    return Rebuilt(packs, checkpoints, commits, len(heads), tuple(whole.left_out))
 
 
-def catch_up(storage: Storage, index: Index, reader: Reader, refs: Refs) -> int:
-    """Learn what other writers have committed since the index was last told.
+def _read_pack(storage: Storage, info: ObjectInfo) -> tuple[Digest, int, list[PackEntry]]:
+    pack = digest_of(info.key)
+    return pack, *read_toc(storage, pack)
 
-    Returns:
-        How many refs had moved.
-    """
-    known = index.ref_sequences()
-    moved = [(name, sequence) for name, sequence in refs.heads() if known.get(name, 0) < sequence]
-    generation = current_generation(storage) if moved else 0
-    for name, sequence in moved:
-        record = refs.read(name, sequence)
-        waiting = [record.commit] if record.commit else []
-        while waiting:
-            commit_id = waiting.pop()
-            if index.find_commit(commit_id) is not None:
-                continue
-            try:
-                commit = reader.commit(commit_id)
-            except NotFoundError:
-                continue  # history that was never brought here: a push moves commits without their ancestors
-            manifest = reader.manifest(commit.checkpoint)
-            for pack in {location.pack for location in manifest.locations.values()}:
-                if not index.has_pack(pack):
-                    index.add_pack(pack, *read_toc(storage, pack), generation)
-            index.add_checkpoint(manifest)
-            index.add_commit(commit)
-            waiting += commit.parents
-        index.set_ref(record)
-    return len(moved)
+
+def _read_manifest(reader: Reader, info: ObjectInfo) -> tuple[Manifest, int]:
+    return reader.manifest(digest_of(info.key)), info.size_bytes
+
+
+def _key(info: ObjectInfo) -> str:
+    return info.key

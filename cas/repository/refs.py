@@ -47,11 +47,16 @@ class Refs:
         if prefix:
             check_path(prefix)
         last: dict[str, int] = {}
+        for name, sequence in self.records(prefix):
+            last[name] = max(last.get(name, 0), sequence)
+        yield from sorted(last.items())
+
+    def records(self, prefix: str = "") -> Iterator[tuple[str, int]]:
+        """The number of every record of every ref under ``prefix``, by keys alone, each ref's in their order."""
         for info in self._storage.list(f"{REFS}/{prefix}/" if prefix else f"{REFS}/"):
             name, _, tail = info.key[len(REFS) + 1 :].rpartition("/")
             if (sequence := sequence_of(tail)) is not None:
-                last[name] = max(last.get(name, 0), sequence)
-        yield from sorted(last.items())
+                yield name, sequence
 
     def read(self, name: str, sequence: int) -> RefRecord:
         """One record of a ref. NotFoundError if there is none of that number."""
@@ -84,6 +89,11 @@ class Refs:
             raise ConflictError(f"ref {name!r} was moved by somebody else meanwhile; look at it and retry") from error
         return record
 
+    @staticmethod
+    def key(name: str, sequence: int) -> str:
+        """Where a record lies."""
+        return f"{REFS}/{name}/{sequence:016d}"
+
     def _read(self, name: str, sequence: int) -> RefRecord:
-        key = f"{REFS}/{name}/{sequence:016d}"
+        key = self.key(name, sequence)
         return RefRecord.decode(self._storage.read(key), key)

@@ -22,15 +22,17 @@ from cas.format.store_format import FORMAT_KEY
 from cas.index import discard_index, open_index, upgrade
 from cas.progress import SILENT, Progress
 from cas.repository.cache import ChunkCache, cache_bytes
+from cas.repository.catch_up import CatchUp
 from cas.repository.keys import COMMITS, PACKS, object_key
+from cas.repository.leases import HeldLease
 from cas.repository.locate import INDEX_NAME, index_is_named, index_url, user_store
 from cas.repository.reader import Reader
-from cas.repository.rebuild import Rebuilt, catch_up, rebuild
+from cas.repository.rebuild import Rebuilt, rebuild
 from cas.repository.refs import DETACHED, Refs, detached_name
 from cas.repository.revisions import Revision, resolve
 from cas.repository.source import Source
 from cas.repository.writer import Stored, Writer
-from cas.storage import Storage, open_storage
+from cas.storage import Storage, foreign_names, open_storage, require_exclusive_create
 
 if TYPE_CHECKING:
     from cas.index import Index
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["PutResult", "Repository"]
 
 _REF_TRIES = 50
+_BEFORE_THE_STORE = frozenset({"remotes.json"})  # `cas remote add` needs none
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ class Repository:
         self.reader = Reader(storage, _node_cache(storage))
         self.refs = Refs(storage)
         self._tips: dict[str, RefRecord] = {}  # where this session left refs
+        self._written: dict[Digest, Commit] = {}  # commits of this session that the index does not know yet
         self._writer: Writer | None = None
         self._writing = threading.RLock()
 
@@ -112,6 +116,7 @@ class Repository:
             RefusedError: the folder has other things in it, or the storage cannot hold refs.
         """
         storage = open_storage(url)
+        require_exclusive_create(storage, prove=True)
         _refuse_occupied(storage)
         declared = StoreFormat(os.urandom(16).hex(), now_us())
         try:
@@ -220,23 +225,22 @@ class Repository:
         """Write a commit and point a ref at it; the index learns of both at once. False if the ref has moved."""
         self._write_commit(commit)
         try:
-            record = self._append(name, commit.id, after)
+            self.advance(name, commit.id, after)
         except ConflictError:
-            self.index.add_commit(commit)
+            self._written.pop(commit.id, None)  # nothing will ever lead to it
             return False
-        with self.index.transaction():
-            self.index.add_commit(commit)
-            self.index.set_ref(record)
         return True
 
     def add_commit(self, commit: Commit) -> None:
-        """Write a commit whose checkpoint is stored."""
+        """Write a commit whose checkpoint is stored. The index learns of it once a ref leads to it."""
         self._write_commit(commit)
-        self.index.add_commit(commit)
+        if self.index.has_child(commit.id):  # a history that ended there is filled in
+            self._catching_up().ancestors(commit.id)
 
     def _write_commit(self, commit: Commit) -> None:
         with suppress(ConflictError):  # the same was said at the same microsecond: it is there
             self.storage.create(object_key(COMMITS, commit.id), [commit.encode()])
+        self._written[commit.id] = commit
 
     def move_ref(self, name: str, commit: Digest | None) -> RefRecord:
         """Point ``name`` at a commit, wherever it points now; None deletes the name."""
@@ -255,24 +259,26 @@ class Repository:
             ConflictError: that record is there: somebody else has moved the ref.
             RefusedError: the storage cannot promise a single winner.
         """
-        record = self._append(name, commit, after)
-        self.index.set_ref(record)
-        return record
-
-    def _append(self, name: str, commit: Digest | None, after: int) -> RefRecord:
         self._tips.pop(name, None)
         record = self.refs.advance(name, commit, after)
         if not name.startswith(f"{DETACHED}/"):  # those move once
             self._tips[name] = record
+        # Unless others have moved the ref and the index has not seen it, one transaction does.
+        written = self._written.get(commit) if commit is not None else None
+        if not self.index.follow(record, written):
+            self._catching_up().one_ref(name)
+        elif written is not None:
+            self._written.pop(written.id, None)
         return record
 
     def writer(self) -> Writer:
         """The writer of this session; its lease is opened on first use and kept until `close`."""
         with self._writing:
             if self._writer is None:
+                require_exclusive_create(self.storage, prove=False)  # else all is uploaded before the ref is refused
                 if self.index_url != self._own_index:
                     self.catch_up()  # others may have an index of their own: learn what not to store again
-                self._writer = Writer(self.storage, self.index, self.reader)
+                self._writer = Writer(self.storage, self.index, self.reader, HeldLease(self.storage))
             return self._writer
 
     # -- read
@@ -302,7 +308,10 @@ class Repository:
 
     def catch_up(self) -> int:
         """Let the index learn what others wrote; how many refs had moved."""
-        return catch_up(self.storage, self.index, self.reader, self.refs)
+        return self._catching_up().all_refs()
+
+    def _catching_up(self) -> CatchUp:
+        return CatchUp(self.storage, self.index, self.reader, self.refs, self._written)
 
     def upgrade_index(self) -> tuple[str | None, str]:
         """Bring the index's schema up to this version's; the versions before and after."""
@@ -310,6 +319,8 @@ class Repository:
 
     def reindex(self, progress: Progress = SILENT) -> Rebuilt:
         """Rebuild the index from the store alone; a damaged one is thrown away first.
+
+        What is damaged in the store is left out of it, and named in the result.
 
         Raises:
             RefusedError: it is damaged, and somebody else chose its name: it may be something else.
@@ -357,7 +368,9 @@ def _node_cache(storage: Storage) -> ChunkCache | None:
 
 def _refuse_occupied(storage: Storage) -> None:
     path = storage.local_path
-    if path is None or not os.path.isdir(path):
+    if path is None:
         return
-    if (others := sorted(os.listdir(path))) and FORMAT_KEY not in others:
+    others = [name for name in foreign_names(path) if name not in _BEFORE_THE_STORE]
+    # Looked for last: whoever makes the same store at this moment writes it before anything else.
+    if others and not os.path.lexists(os.path.join(path, FORMAT_KEY)):
         raise RefusedError(f"{path} has other things in it ({others[0]!r}); give an empty or a new folder")

@@ -9,7 +9,6 @@ durable before the manifest that names them is written.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,10 +19,11 @@ from blake3 import blake3
 
 from cas.chunkers import RawChunk, iter_chunks
 from cas.codecs import Encoded, encode
-from cas.errors import ConflictError, NotFoundError
+from cas.errors import ConflictError, CorruptError, NotFoundError
 from cas.format import EMPTY, Buffer, ChunkRef, Digest, Location, Manifest, PackEntry, Recipe, Tree, TreeEntry
 from cas.layouts import find_layout
 from cas.progress import SILENT, Progress
+from cas.repository.ahead import WORKERS
 from cas.repository.keys import MANIFESTS, PACKS, object_key
 from cas.repository.leases import HeldLease
 from cas.repository.packer import Packer
@@ -81,10 +81,12 @@ class _Put:
 class Writer:
     """Stores trees under one lease. Used by one thread at a time; its own threads are inside."""
 
-    def __init__(self, storage: Storage, index: Index, reader: Reader) -> None:
-        self._storage, self._index, self._reader = storage, index, reader
-        self._lease = HeldLease(storage)
-        self._encoders = ThreadPoolExecutor(max(2, os.cpu_count() or 2), thread_name_prefix="cas-encode")
+    def __init__(self, storage: Storage, index: Index, reader: Reader, lease: HeldLease) -> None:
+        """Write to ``storage`` under ``lease``, which is given up by `close`."""
+        self._storage, self._index, self._reader, self._lease = storage, index, reader, lease
+        self._vouched: set[Digest] = set()  # packs that were found or written under this lease
+        self._reader.forget_manifests()
+        self._encoders = ThreadPoolExecutor(WORKERS, thread_name_prefix="cas-encode")
         self._hasher = ThreadPoolExecutor(1, thread_name_prefix="cas-hash")
         self._packer = Packer(storage, self._learn)
 
@@ -108,7 +110,7 @@ class Writer:
         Raises:
             ConflictError: a file changed while it was read, twice.
         """
-        self._lease.renew()
+        self._renew()
         if (known := self._known_tree(sources, empty_directories)) is not None:
             return Stored(known, 0, 0)
         put = _Put()
@@ -120,6 +122,9 @@ class Writer:
             self._collect(put, 0)
             for location in self._packer.finish():
                 put.locations[location.entry.digest] = location
+        except BaseException:
+            self._packer.drop()  # else the next put would wait for these packs, and fail where they failed
+            raise
         finally:
             progress.end()
         recipes = [
@@ -151,14 +156,18 @@ class Writer:
     def publish(self, manifest: Manifest) -> None:
         """Write a manifest whose chunks are all durable, and let the index know."""
         if self._lease.lapsed():
-            self._look_again(manifest)
+            self._renew()
+        self._look_again(manifest)
         # The same content may have been published before, perhaps cut or packed otherwise: that one stays.
         if self._find_published(manifest.tree.hash) is not None:
             return
         try:
             self._storage.create(object_key(MANIFESTS, manifest.tree.hash), [manifest.encode()])
         except ConflictError:
-            manifest = self._reader.manifest(manifest.tree.hash)
+            try:
+                manifest = self._reader.manifest(manifest.tree.hash)
+            except CorruptError:  # the whole one that is at hand mends it
+                self._storage.replace(object_key(MANIFESTS, manifest.tree.hash), [manifest.encode()])
         self._index.add_checkpoint(manifest)
 
     # -- one put, in the order a byte travels
@@ -252,6 +261,7 @@ class Writer:
                 found = {digest: at for digest, at in found.items() if at.entry.base not in lost}
             found |= more
             bases = _missing_bases(found) - lost
+        self._vouched.update(at.pack for at in found.values())
         return {digest: at for digest, at in found.items() if _readable(at, found)}
 
     def _find_published(self, checkpoint: Digest) -> Manifest | None:
@@ -260,7 +270,7 @@ class Writer:
             return None
         try:
             return self._reader.manifest(checkpoint)
-        except NotFoundError:
+        except (NotFoundError, CorruptError):
             return None
 
     def _all_present(self, manifest: Manifest) -> bool:
@@ -276,7 +286,7 @@ class Writer:
             return None
         try:
             recipe = self._reader.manifest(owner).recipe(blob)
-        except NotFoundError:
+        except (NotFoundError, CorruptError):
             return None
         wanted = {chunk.digest for chunk in recipe.chunks}
         found = self.find_chunks(wanted)
@@ -285,19 +295,30 @@ class Writer:
         put.locations.update(found)
         return [(_resolved(chunk.digest), chunk.size_bytes) for chunk in recipe.chunks]
 
+    def _renew(self) -> None:
+        if self._lease.renew():
+            self._vouched.clear()
+            self._reader.forget_manifests()
+
     def _look_again(self, manifest: Manifest) -> None:
-        """After the lease lapsed: is every pack that this manifest names still there?"""
-        for pack in {location.pack for location in manifest.locations.values()}:
+        """Every pack that was found under an earlier lease: does it still count as present, and is it there?"""
+        packs = {location.pack for location in manifest.locations.values()} - self._vouched
+        known = self._index.known_packs(packs, self._lease.generation) if packs else packs
+        for pack in packs:
             try:
+                if pack not in known:
+                    raise NotFoundError(f"pack {pack} is not known in generation {self._lease.generation}")
                 self._storage.read_tail(object_key(PACKS, pack), 1)
             except NotFoundError as error:
                 raise ConflictError(
-                    f"pack {pack} was collected while this put took longer than its lease; put again"
+                    f"pack {pack} was collected, or may be, while this put took longer than its lease; put again"
                 ) from error
-        self._lease.renew()
+        self._vouched |= packs
 
     def _learn(self, pack: Digest, size_bytes: int, entries: Sequence[PackEntry]) -> None:
         self._index.add_pack(pack, size_bytes, entries, self._lease.generation)
+        self._vouched.add(pack)
+        self._lease.extend()
 
 
 def _resolved(digest: Digest) -> Future[Digest]:

@@ -46,6 +46,7 @@ with open_index(url) as index:
 """
 
 
+@pytest.mark.slow
 def test_processes_that_learn_the_same_at_once_lose_and_double_nothing(url):
     """They also make the index together: one creates the schema, and no call fails for being locked."""
     running = [

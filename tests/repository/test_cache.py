@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -16,8 +22,18 @@ from cas.repository.cache import DEFAULT_BYTES, ChunkCache, cache_bytes
 from cas.repository.reader import Reader
 from cas.storage import open_storage
 from cas.testing.faults import CountingStorage
+from cas.testing.requests import CountingProxy
 
 CONTENT = np.random.default_rng(3).bytes(20 << 20)
+PULL = """
+import sys
+import cas
+url, checkpoint, target = sys.argv[1:]
+with cas.open(url) as store:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    store.pull(checkpoint, target)
+"""
 
 
 def noise(size: int, seed: int) -> bytes:
@@ -52,7 +68,7 @@ def test_what_was_fetched_is_not_fetched_again(far, tmp_path):
 
 
 def test_readers_at_the_same_time_download_once(far, tmp_path):
-    """Six of them, started together."""
+    """Six threads of one process, started together."""
     storage, checkpoint = far
     start = threading.Barrier(6)
 
@@ -65,6 +81,63 @@ def test_readers_at_the_same_time_download_once(far, tmp_path):
         results = list(pool.map(work, range(6)))
     assert all(result["model"] == CONTENT for result in results)
     assert storage.bytes["read_range"] < 1.1 * len(CONTENT)
+
+
+@pytest.fixture
+def s3(tmp_path, monkeypatch) -> Iterator[CountingProxy]:
+    """The only way to an S3 server with an empty bucket, ``node``: it counts."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name in ("AWS_PROFILE", "AWS_DEFAULT_REGION", "AWS_REGION", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "nothing"))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-of-nobody")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with urllib.request.urlopen(urllib.request.Request(f"http://{host}:{port}/node", method="PUT")) as answer:
+        assert answer.status == 200
+    with CountingProxy(f"http://{host}:{port}") as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        yield proxy
+    server.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.server
+def test_processes_that_pull_at_the_same_time_download_once(s3, tmp_path, monkeypatch):
+    """Four on one node, started together: over the wire, every range of a pack is asked for by one of them alone."""
+    url = "s3://node/store"
+    with Repository.init(url) as repository:
+        checkpoint = repository.put([BytesSource("model", CONTENT), BytesSource("log", b"x" * 5000)]).checkpoint
+    monkeypatch.setenv("CAS_CACHE_DIR", str(tmp_path / "cache"))
+    targets = [tmp_path / f"target-{number}" for number in range(4)]
+    s3.clear()
+    with ExitStack() as stack:
+        children = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", PULL, url, str(checkpoint), str(target)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for target in targets
+        ]
+        assert [child.stdout.readline() for child in children] == ["ready\n"] * 4
+        for child in children:
+            child.stdin.close()
+        assert [child.wait() for child in children] == [0] * 4
+
+    ranges = [request for request in s3 if request.range]
+    assert all((target / "model").read_bytes() == CONTENT for target in targets)
+    assert all((target / "log").read_bytes() == b"x" * 5000 for target in targets)
+    assert max(Counter((request.target, request.range) for request in ranges).values()) == 1
+    assert len(CONTENT) <= sum(request.received_bytes for request in ranges) < 1.1 * len(CONTENT)
 
 
 def test_a_damaged_entry_is_dropped_and_fetched_again(far, tmp_path):

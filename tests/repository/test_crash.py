@@ -38,7 +38,7 @@ def read(repository: Repository) -> dict[str, bytes]:
     return {entry.path: repository.reader.read_blob(manifest, entry) for entry in manifest.tree.files}
 
 
-@pytest.mark.parametrize("lose_index", [False, True])
+@pytest.mark.parametrize("lose_index", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_put_is_atomic_at_every_crash_point(lose_index, tmp_path):
     """Whichever write put dies on, before or after, the ref is old or new, fsck is clean and the next put works."""
     outcomes = []

@@ -65,15 +65,3 @@ def test_an_index_elsewhere_catches_up_with_other_writers(tmp_path, monkeypatch)
             assert two.catch_up() == 0
             assert {commit.step for commit in two.index.log()} == {1, 2, 3}
             assert two.put([BytesSource("other", (WEIGHTS + 3).tobytes())]).new_bytes == 0
-
-
-def test_a_writer_that_died_before_the_index_was_told_is_caught_up_with(tmp_path):
-    """The ref is in the store and not in the index: the next look finds it."""
-    url = str(tmp_path / "store")
-    with Repository.init(url) as repository:
-        fill(repository, [("main", 1, 0.5)])
-        stale = repository.index.dump()
-        fill(repository, [("main", 2, 0.25)])
-        fresh = repository.index.dump()
-    with Repository.open(url) as repository:
-        assert repository.index.dump() == fresh != stale

@@ -40,7 +40,9 @@ def packs_of(repository) -> int:
     return len(list(repository.storage.list("packs/")))
 
 
-@pytest.mark.parametrize("arrived", [1, 3, 6])
+@pytest.mark.parametrize(
+    "arrived", [pytest.param(1, marks=pytest.mark.slow), 3, pytest.param(6, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("kind", [FailAt, CrashAt])
 def test_what_arrived_is_not_sent_again(two, arrived, kind):
     """After k durable packs the target fails, or this process dies: the next run moves the rest, and no more."""
