@@ -150,11 +150,11 @@ def _handler(server: str, note: Callable[[Request], None]) -> type[BaseHTTPReque
             if answer.length is None and self.command != "HEAD":  # in chunks, whose end only their reader knows
                 whole = answer.read()
                 self.send_header("Content-Length", str(len(whole)))
-            self.end_headers()
             received_bytes = 0 if self.command == "HEAD" else (answer.length or 0) if whole is None else len(whole)
             target, range_ = self.path, self.headers.get("Range", "")
-            # Before the last byte leaves: who has the answer may look at the count.
+            # Before the headers leave, which are all of a PUT's answer: who has it may look at the count.
             note(Request(self.command, target, range_, answer.status, sent_bytes, received_bytes))
+            self.end_headers()
             for piece in iter(lambda: answer.read(_PIECE_BYTES), b"") if whole is None else [whole]:
                 self.wfile.write(piece)
 
