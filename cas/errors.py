@@ -51,7 +51,8 @@ class CorruptError(CasError):
         self.expected, self.actual, self.where = str(expected), str(actual), where
 
     def __str__(self) -> str:
-        return f"{self.where} is corrupt: expected {self.expected}, read {self.actual}; see what else is by `cas fsck`"
+        more = "see what else is by `cas fsck --read-data`"
+        return f"{self.where} is corrupt: expected {self.expected}, read {self.actual}; {more}"
 
 
 class ConflictError(CasError):

@@ -11,6 +11,7 @@ its class and attributes (`cas.checkpoint.kind`), its metadata, and its preproce
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import tempfile
@@ -181,6 +182,22 @@ class Checkpoint:
             return cls.from_bytes(found)
         raise FormatError(f"the object is a {type(found).__name__}; a Checkpoint, a dict or bytes are expected")
 
+    @classmethod
+    def from_result(cls, result: Any, *, store: str | os.PathLike[str] | None = None) -> Self:
+        """The checkpoint of a trainer's or tuner's result in Ray; nothing is copied before it is needed.
+
+        Args:
+            result: a ``Result`` (``ResultGrid.get_best_result()``), or a ``ray.train.Checkpoint``.
+            store: where `hash` stores it. What a run stored in cas itself is in that store already.
+
+        Raises:
+            NotFoundError: the result has no checkpoint.
+            FormatError: it is something else.
+            ValueError: it was made as another class.
+        """
+        made: Self = _ray_adapter().checkpoint_of_result(result, cls, store)
+        return made
+
     # -- what it is
 
     @property
@@ -317,6 +334,14 @@ class Checkpoint:
             RefusedError: Ray is not installed.
         """
         return store_object(self)
+
+    def to_ray(self) -> Any:
+        """A ``ray.train.Checkpoint`` that refers to this content, which is stored for it if it was not.
+
+        Raises:
+            RefusedError: Ray is not installed.
+        """
+        return _ray_adapter().to_ray(self)
 
     # -- what goes with it
 
@@ -493,6 +518,11 @@ class Checkpoint:
             self._kind_is_known = False
         self._content = content
         return content
+
+
+def _ray_adapter() -> Any:
+    """What knows Ray's results: an adapter, above this layer, and so looked up only when an object of Ray comes."""
+    return importlib.import_module("cas.integrations.results")
 
 
 def _unpickle(kind: type[Checkpoint], checkpoint: str, url: str) -> Checkpoint:

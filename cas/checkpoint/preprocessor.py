@@ -58,7 +58,7 @@ def decode_preprocessor(
         RefusedError: it is pickled, or holds a type nobody trusts; the message says how to allow it.
     """
     if (data := find(_SKOPS)) is not None:
-        return load_estimator(data, _SKOPS, trusted)
+        return load_estimator(data, _SKOPS, trusted, trust_all=pickle_is_allowed(allow_pickle))
     if (data := find(_PICKLE)) is None:
         return None
     if not pickle_is_allowed(allow_pickle):

@@ -105,7 +105,7 @@ def test_a_tuning_run_is_history(in_ray, programs, url):
         assert stats.logical_bytes > 10 * stats.pack_bytes
         assert store.fsck(read_data=True).problems == []
 
-        checkpoint = checkpoint_of_result(best, cas.Checkpoint)
+        checkpoint = cas.Checkpoint.from_result(best)
         assert checkpoint.hash == str(store.best("val_loss", run="first")[0].checkpoint)
         assert epoch_of(checkpoint) == 3
         assert len(best.best_checkpoints) == 1
