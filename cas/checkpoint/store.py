@@ -6,6 +6,7 @@ import getpass
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -290,7 +291,7 @@ class Store:
         """Commits, newest first: the history of a REV, or all that the store has.
 
         Args:
-            rev: whose history.
+            rev: whose history; with ``*`` or ``?`` that of all refs of such names together (``runs/first/*``).
             run, trial: only those of this run or trial.
             where: a search, or several that must all be true: ``metrics.loss < 0.1 and params.lr >= 1e-4``
                 (docs/search.md).
@@ -299,6 +300,13 @@ class Store:
         Raises:
             FormatError: a search is malformed.
         """
+        if rev is not None and _is_pattern(rev):
+            tips = [tip for name, tip in self.refs().items() if fnmatchcase(name, rev)]
+            if not tips:
+                raise NotFoundError(f"no ref matches {rev!r} in {self.url}; see `cas refs`")
+            lines = (self.log(str(tip), run=run, trial=trial, where=where, limit=limit) for tip in tips)
+            found = {commit.id: commit for line in lines for commit in line}
+            return sorted(found.values(), key=lambda commit: (commit.time_us, commit.id), reverse=True)[:limit]
         searches = _searches(where)
         tip = None
         if searches and rev is not None:
@@ -311,13 +319,13 @@ class Store:
                     f"no ref leads to commit {tip}, so searches miss it; `cas tag NAME {tip}` makes one"
                 )
             return index.log(run=run, trial=trial, where=searches, tip=tip, limit=limit)
-        found = []
+        history = []
         for commit in self.repository.history(self._commit_of(rev)):
             if (run is None or commit.run == run) and (trial is None or commit.trial == trial):
-                found.append(commit)
-            if len(found) == limit:
+                history.append(commit)
+            if len(history) == limit:
                 break
-        return found
+        return history
 
     def commits_of(self, checkpoint: Digest) -> list[Commit]:
         """Every commit of one checkpoint, newest first."""
@@ -424,6 +432,10 @@ class Store:
 def _check_own_name(name: str) -> None:
     if name.partition("/")[0] == DETACHED:
         raise RefusedError(f"names under {DETACHED}/ belong to commits that nobody named; choose another")
+
+
+def _is_pattern(rev: str) -> bool:
+    return "*" in rev or "?" in rev  # which no name of a ref has
 
 
 def _searches(where: str | Sequence[str]) -> Sequence[str]:

@@ -142,3 +142,17 @@ def test_what_a_training_loop_measures_is_taken_as_it_is(store):
     for wrong in ({"metrics": {"loss": "x"}}, {"params": {"p": object()}}, {"step": "3"}):
         with pytest.raises(FormatError, match=r"loss|'p'|step"):
             store.put({"a": 1}, **wrong)
+
+
+def test_the_history_of_many_refs(store):
+    """By a pattern: every commit once, newest first, with the same filters; a pattern of nothing is an error."""
+    for trial in ("a", "b"):
+        for step in (1, 2):
+            store.put({"x": f"{trial}{step}"}, ref=f"runs/first/{trial}", run="first", trial=trial, step=step)
+    store.put({"x": "other"}, ref="main")
+    found = store.log("runs/first/*")
+    assert [(commit.trial, commit.step) for commit in found] == [("b", 2), ("b", 1), ("a", 2), ("a", 1)]
+    assert store.log("runs/*", trial="a", limit=1) == [found[2]]
+    assert store.log("runs/first/?", where="trial = 'b'") == found[:2]
+    with pytest.raises(NotFoundError, match=r"runs/second/\*"):
+        store.log("runs/second/*")
