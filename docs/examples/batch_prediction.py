@@ -1,4 +1,4 @@
-"""A boosted model, stored once, used for batch prediction by its hash: a DataFrame here; a ray.data.Dataset the same way."""
+"""A boosted model, stored once, predicts by its hash: a DataFrame here, a ray.data.Dataset in the same way."""
 
 import tempfile
 
