@@ -35,7 +35,7 @@ from cas.checkpoint.uri import content_at, write_at
 from cas.errors import FormatError, NotFoundError, StorageError
 from cas.format import Buffer, Digest
 from cas.repository import Source, locate_store
-from cas.views import LazyFile, LazyTensor, Ranges, open_file
+from cas.views import LazyFile, LazyTensor, Ranges, open_file, read_ranges
 
 if TYPE_CHECKING:
     from cas.checkpoint.store import Store
@@ -470,17 +470,20 @@ class Checkpoint:
 
     def _find_file(self, path: str) -> Buffer | None:
         """A small file's content, or None."""
-        return self._content.find_file(path)
+        if not isinstance(self._content, StoredContent):
+            return self._content.find_file(path)
+        found = self._open_stored(self._content).get(path)  # the store stays open for the next one
+        return None if found is None else read_ranges(found, 0, found.size_bytes)
 
     def _change(self, files: Mapping[str, bytes | None]) -> None:
         """Put small files over the content."""
-        if any(data is not None or self._content.find_file(path) is not None for path, data in files.items()):
+        if any(data is not None or self._find_file(path) is not None for path, data in files.items()):
             self._content = overlaid(self._content, files)
             self._directory = self._stored_files = None
 
     def _load_kind(self) -> Kind | None:
         if not self._kind_is_known:
-            data = self._content.find_file(KIND_PATH)
+            data = self._find_file(KIND_PATH)
             self._kind = None if data is None else Kind.decode(data)
             self._kind_is_known = True
         return self._kind
@@ -502,8 +505,9 @@ class Checkpoint:
 
     def _files(self) -> Mapping[str, Ranges]:
         content = self._whole()
-        if not isinstance(content, StoredContent):
-            return content.ranges()
+        return self._open_stored(content) if isinstance(content, StoredContent) else content.ranges()
+
+    def _open_stored(self, content: StoredContent) -> Mapping[str, Ranges]:
         if self._stored_files is None:
             self._stored_files = content.ranges()
         return self._stored_files
@@ -515,7 +519,7 @@ class Checkpoint:
 
             with Store.open(self._store) as store:
                 content = StoredContent(store.keep(self), store.url)
-            self._kind_is_known = False
+            self._kind_is_known, self._stored_files = False, None
         self._content = content
         return content
 

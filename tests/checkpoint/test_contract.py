@@ -352,3 +352,14 @@ def test_bytes_need_no_store(monkeypatch, tmp_path):
     data = Checkpoint.from_dict(DATA).to_bytes()
     monkeypatch.setenv("CAS_STORE", str(tmp_path / "nothing here"))
     assert Checkpoint.from_bytes(data).to_dict()["metric"] == 5
+
+
+def test_an_attribute_set_on_a_stored_checkpoint_is_read_back():
+    """Though its files were open before: they are another checkpoint's now."""
+    made = Stub.from_hash(Stub.from_dict(DATA).hash)
+    before = made.hash
+    assert "tensors.safetensors" in {tensor.path for tensor in made.tensors().values()}
+    made.foo = 9
+    assert made.hash != before
+    assert Stub.from_hash(made.hash).foo == 9
+    assert "foo" in str(made.open("cas-checkpoint.msgpack").read())
