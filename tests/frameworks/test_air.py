@@ -8,20 +8,11 @@ import sys
 import numpy as np
 import pytest
 
-import cas
 from cas.checkpoint.frameworks.air import to_air_checkpoint
 from cas.errors import FormatError
 
 INPUTS = np.random.default_rng(0).normal(size=(40, 3))
 TARGETS = (INPUTS[:, 0] > 0).astype(np.int64)
-
-
-@pytest.fixture(autouse=True)
-def store(tmp_path, monkeypatch):
-    url = tmp_path / "store"
-    cas.Store.init(url).close()
-    monkeypatch.setenv("CAS_STORE", str(url))
-    return url
 
 
 def torch_module():

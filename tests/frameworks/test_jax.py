@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import cas
 from cas.checkpoint import Checkpoint
 from cas.checkpoint.frameworks.jax import JaxCheckpoint
 from cas.errors import FormatError, RefusedError
@@ -44,14 +43,6 @@ class Odd:
         return type(other) is Odd
 
     __hash__ = None
-
-
-@pytest.fixture(autouse=True)
-def store(tmp_path, monkeypatch):
-    url = tmp_path / "store"
-    cas.Store.init(url).close()
-    monkeypatch.setenv("CAS_STORE", str(url))
-    return url
 
 
 def predict(layers, x):

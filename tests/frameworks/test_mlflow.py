@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import cas
 from cas.checkpoint import Checkpoint
 from cas.checkpoint.frameworks.mlflow import MLflowCheckpoint
 from cas.errors import ConflictError, FormatError, NotFoundError, RefusedError
@@ -38,14 +37,6 @@ class Canary:
 
     def __reduce__(self):
         return Path.touch, (Path(self.path),)
-
-
-@pytest.fixture(autouse=True)
-def store(tmp_path, monkeypatch):
-    url = tmp_path / "store"
-    cas.Store.init(url).close()
-    monkeypatch.setenv("CAS_STORE", str(url))
-    return url
 
 
 @pytest.fixture(scope="module")

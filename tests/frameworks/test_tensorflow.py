@@ -37,14 +37,6 @@ def build():
     return keras.Sequential([keras.Input((4,)), *layers, keras.layers.Dense(1)])
 
 
-@pytest.fixture(autouse=True)
-def store(tmp_path, monkeypatch):
-    url = tmp_path / "store"
-    cas.Store.init(url).close()
-    monkeypatch.setenv("CAS_STORE", str(url))
-    return url
-
-
 @pytest.fixture(scope="module")
 def model():
     keras.utils.set_random_seed(0)

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import cas
 from cas.checkpoint import Checkpoint
 from cas.checkpoint.frameworks.torch import TorchCheckpoint
 from cas.errors import FormatError, NotFoundError, RefusedError
@@ -60,14 +59,6 @@ class Trap:
 
     def __reduce__(self):
         return os.mkdir, ("sprung",)
-
-
-@pytest.fixture(autouse=True)
-def store(tmp_path, monkeypatch):
-    url = tmp_path / "store"
-    cas.Store.init(url).close()
-    monkeypatch.setenv("CAS_STORE", str(url))
-    return url
 
 
 @pytest.fixture

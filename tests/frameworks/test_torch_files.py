@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-import cas
 from cas.checkpoint import Checkpoint
 from cas.checkpoint.frameworks.torch import TorchCheckpoint
 from cas.errors import FormatError, NotFoundError, RefusedError
@@ -48,14 +47,6 @@ class Trap:
 
     def __reduce__(self):
         return os.mkdir, ("sprung",)
-
-
-@pytest.fixture(autouse=True)
-def store(tmp_path, monkeypatch):
-    url = tmp_path / "store"
-    cas.Store.init(url).close()
-    monkeypatch.setenv("CAS_STORE", str(url))
-    return url
 
 
 @pytest.fixture

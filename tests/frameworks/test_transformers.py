@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-import cas
 from cas.checkpoint import Checkpoint
 from cas.checkpoint.frameworks.torch import TorchCheckpoint
 from cas.checkpoint.frameworks.transformers import TransformersCheckpoint
@@ -21,14 +20,6 @@ tokenizers = pytest.importorskip("tokenizers")
 pytestmark = pytest.mark.slow  # importing transformers takes several seconds
 
 TEXTS = ["a good day", "a bad day", "good", "bad bad"]
-
-
-@pytest.fixture(autouse=True)
-def store(tmp_path, monkeypatch):
-    url = tmp_path / "store"
-    cas.Store.init(url).close()
-    monkeypatch.setenv("CAS_STORE", str(url))
-    return url
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import cas
 from cas.checkpoint import Checkpoint
 from cas.checkpoint.frameworks.xgboost import XGBoostCheckpoint
 from cas.errors import FormatError, NotFoundError, RefusedError
@@ -16,14 +15,6 @@ RANDOM = np.random.default_rng(0)
 INPUTS = RANDOM.normal(size=(80, 4)).astype(np.float32)
 TARGETS = (INPUTS[:, 0] + INPUTS[:, 1] > 0).astype(np.int64)
 PARAMS = {"objective": "binary:logistic", "max_depth": 3, "nthread": 1, "seed": 0}
-
-
-@pytest.fixture(autouse=True)
-def store(tmp_path, monkeypatch):
-    url = tmp_path / "store"
-    cas.Store.init(url).close()
-    monkeypatch.setenv("CAS_STORE", str(url))
-    return url
 
 
 @pytest.fixture(scope="module")
