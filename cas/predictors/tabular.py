@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from cas.checkpoint import Checkpoint
 from cas.errors import FormatError
 from cas.predictors.batch import PREDICTIONS, VALUE_COLUMN, select_columns
 from cas.predictors.conversion import stacked, to_pandas
-from cas.predictors.predictor import Predictor
+from cas.predictors.predictor import Predictor, as_checkpoint
 
-__all__ = ["TabularPredictor", "named_answers"]
+__all__ = ["BoosterPredictor", "TabularPredictor", "named_answers"]
 
 
 class TabularPredictor(Predictor):
@@ -43,6 +44,33 @@ class TabularPredictor(Predictor):
         if feature_columns is not None:
             data = _pick(data, feature_columns)
         return named_answers(self._predict_features(data, **kwargs))
+
+
+class BoosterPredictor(TabularPredictor):
+    """What the predictors of boosted trees share: a checkpoint class whose ``get_model`` gives the booster."""
+
+    _checkpoint_class: ClassVar[Any]
+
+    def __init__(self, model: Any, preprocessor: Any | None = None) -> None:
+        """A booster, and what batches go through before it."""
+        super().__init__(preprocessor)
+        self.model = model
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint, *, allow_pickle: bool | None = None, **kwargs: Any) -> Self:
+        """Load the booster and the preprocessor.
+
+        Args:
+            checkpoint: of any class, with a booster in it.
+            allow_pickle: whether a pickled preprocessor or model may be loaded, which runs code; else
+                ``CAS_ALLOW_PICKLE``.
+
+        Raises:
+            NotFoundError: it holds no model.
+            RefusedError: something in it is pickled, and nobody allowed that.
+        """
+        model = as_checkpoint(checkpoint, cls._checkpoint_class).get_model(allow_pickle=allow_pickle)
+        return cls(model, checkpoint.get_preprocessor(allow_pickle=allow_pickle), **kwargs)
 
 
 def named_answers(answers: Any) -> dict[str, np.ndarray[Any, Any]]:

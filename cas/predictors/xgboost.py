@@ -2,41 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any
 
-from cas.checkpoint import Checkpoint
 from cas.checkpoint.extras import require
 from cas.checkpoint.frameworks.xgboost import XGBoostCheckpoint
 from cas.predictors.batch import Batch
-from cas.predictors.predictor import as_checkpoint
-from cas.predictors.tabular import TabularPredictor
+from cas.predictors.tabular import BoosterPredictor
 
 __all__ = ["XGBoostPredictor"]
 
 
-class XGBoostPredictor(TabularPredictor):
+class XGBoostPredictor(BoosterPredictor):
     """Answers by a booster's ``predict``: of a classifier, probabilities."""
 
-    def __init__(self, model: Any, preprocessor: Any | None = None) -> None:
-        """An ``xgboost.Booster``, and what batches go through before it."""
-        super().__init__(preprocessor)
-        self.model = model
-
-    @classmethod
-    def from_checkpoint(cls, checkpoint: Checkpoint, *, allow_pickle: bool | None = None, **kwargs: Any) -> Self:
-        """Load the booster and the preprocessor.
-
-        Args:
-            checkpoint: of any class, with a booster in it.
-            allow_pickle: whether a pickled preprocessor or model may be loaded, which runs code; else
-                ``CAS_ALLOW_PICKLE``.
-
-        Raises:
-            NotFoundError: it holds no model.
-            RefusedError: something in it is pickled, and nobody allowed that.
-        """
-        model = as_checkpoint(checkpoint, XGBoostCheckpoint).get_model(allow_pickle=allow_pickle)
-        return cls(model, checkpoint.get_preprocessor(allow_pickle=allow_pickle), **kwargs)
+    _checkpoint_class = XGBoostCheckpoint
 
     def predict(
         self,
